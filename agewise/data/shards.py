@@ -1,0 +1,89 @@
+"""Long steps that survive a kill: parts are written one by one, each complete or absent, and joined at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agewise.data.manifest import ManifestError, described
+
+T = TypeVar("T")
+
+PART_ROWS = 1000
+"""Rows a part: what a kill can cost at the most."""
+
+
+class Shards:
+    """The parts of one output file, in a folder beside it that is gone once the file is there.
+
+    plan: what the output depends on (inputs, options); a folder begun under another plan is refused.
+    """
+
+    def __init__(self, target: Path | str, plan: dict[str, Any]) -> None:
+        self.target = Path(target)
+        self.plan = plan
+        self.folder = self.target.with_name(f"{self.target.name}.parts")
+        said = self.folder / "plan.json"
+        if said.exists():
+            earlier = json.loads(said.read_text())
+            if earlier != plan:
+                changed = sorted(key for key in {*earlier, *plan} if earlier.get(key) != plan.get(key))
+                raise ManifestError(
+                    f"{self.folder} was begun with another {', '.join(changed)}; delete it, or write to another file"
+                )
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
+        _write(said, lambda path: path.write_text(json.dumps(plan, indent=1)))
+
+    def path(self, index: int) -> Path:
+        """Where part `index` stands."""
+        return self.folder / f"{index:06d}.parquet"
+
+    def done(self, index: int) -> bool:
+        """Whether that part is complete."""
+        return self.path(index).exists()
+
+    def write(self, index: int, table: pa.Table, notes: list[list[str]] | None = None) -> None:
+        """Puts a part in place, with notes (rejects and their reasons) that `notes` gives back."""
+        said = table.replace_schema_metadata({b"notes": json.dumps(notes or [])})
+        _write(self.path(index), lambda path: pq.write_table(said, path))
+
+    def parts(self) -> list[Path]:
+        """The complete parts, in order."""
+        return sorted(self.folder.glob("*.parquet"))
+
+    def notes(self) -> list[list[str]]:
+        """The notes of all parts, in order."""
+        return [note for path in self.parts() for note in json.loads(pq.read_schema(path).metadata[b"notes"])]
+
+    def join(self, said: dict[str, Any]) -> int:
+        """Writes the parts as the output, in order, removes them and returns the number of rows."""
+        parts = self.parts()
+        schema = described(pq.read_schema(parts[0]).remove_metadata().empty_table(), said).schema
+
+        def all_parts(path: Path) -> int:
+            with pq.ParquetWriter(path, schema) as writer:
+                for part in parts:
+                    writer.write_table(pq.read_table(part).cast(schema))
+            return int(pq.read_metadata(path).num_rows)
+
+        rows = _write(self.target, all_parts)
+        shutil.rmtree(self.folder)
+        return rows
+
+
+def _write(target: Path, write: Callable[[Path], T]) -> T:
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        result = write(partial)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return result

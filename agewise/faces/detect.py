@@ -1,0 +1,177 @@
+"""Photo -> faces: MediaPipe BlazeFace (Bazarevsky et al. 2019) scanned over an image pyramid by ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+WEIGHTS = Path(__file__).parent / "weights" / "blazeface.onnx"
+STRIDES = ((16, 2), (32, 6))
+"""Pixels between the anchors of each output, and how many anchors share a place."""
+LEVELS = (256, 512, 1024)
+"""Long sides, in pixels, of the images scanned, coarse to fine; each finds faces of 30 of its pixels and more."""
+CLEAR = 0.8
+"""The score of a face that is beyond doubt."""
+FILLED, BORDERS = 0.55, (0.35, 0.8)
+"""The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
+DOMINANT = 0.25
+"""The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
+MOUTH = 0.83
+"""Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face, in pixels of the image it was found in.
+
+    box: x0, y0, x1, y1 of the face from brow to chin (floats; may leave the image).
+    score: the detector's confidence, 0..1.
+    landmarks: (5, 2) x, y of the eye on the image's left, the other eye, the nose tip and the two mouth corners.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: NDArray[np.float64]
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box in pixels."""
+        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
+
+    def moved(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Face:
+        """The same face after its image was scaled, then shifted by dx, dy pixels."""
+        x0, y0, x1, y1 = self.box
+        box = (x0 * scale + dx, y0 * scale + dy, x1 * scale + dx, y1 * scale + dy)
+        return Face(box, self.score, self.landmarks * scale + (dx, dy))
+
+
+class Detector:
+    """Finds faces in photos.
+
+    threshold: the lowest score of a face that is reported.
+    threads: of ONNX Runtime; 0 is one a core.
+    """
+
+    def __init__(self, threshold: float = 0.55, threads: int = 0) -> None:
+        if not 0.0 < threshold < 1.0:
+            raise ValueError(f"the detection threshold is {threshold}; between 0 and 1 is allowed")
+        self.threshold = threshold
+        self.threads = threads
+
+    @cached_property
+    def _session(self) -> onnxruntime.InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        return onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Faces in an RGB image (H, W, 3), the largest first; none is an empty list.
+
+        A photo in which no face is found, or whose face fills it, is looked at again with a border around it: BlazeFace
+        misses one FairFace crop in fourteen without, and one in two hundred with it (docs/LOG.md).
+        """
+        faces = self._pyramid(image)
+        if faces and faces[0].size < FILLED * max(image.shape[:2]):
+            return faces
+        for border in BORDERS:
+            if framed := self._framed(image, border):
+                return framed
+        return faces
+
+    def _framed(self, image: NDArray[np.uint8], border: float) -> list[Face]:
+        side = max(image.shape[:2])
+        scale = min(1.0, LEVELS[1] / side)
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        pad = round(border * side * scale)
+        padded = np.asarray(cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE), dtype=np.uint8)
+        height, width = image.shape[:2]
+        faces = [face.moved(1 / scale, -pad / scale, -pad / scale) for face in self._pyramid(padded)]
+        return [f for f in faces if 0 < f.box[0] + f.box[2] < 2 * width and 0 < f.box[1] + f.box[3] < 2 * height]
+
+    def _pyramid(self, image: NDArray[np.uint8]) -> list[Face]:
+        side = max(image.shape[:2])
+        candidates = np.empty((0, 17))
+        faces: list[Face] = []
+        for level in LEVELS:
+            enlarged = level > 1.25 * side
+            if (enlarged and len(faces) == 1) or (level > LEVELS[1] and _subject(faces, side) > 0):
+                break
+            candidates = np.concatenate([candidates, self._scan(image, level / side)])
+            faces = keep_best(candidates)
+        subject = _subject(faces, side)
+        return [face for face in faces if face.size >= 0.8 * subject or face.score >= CLEAR - 0.05]
+
+    def _scan(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
+        """Candidates (K, 17) of one level: box, six points, score, in pixels of `image`."""
+        height, width = (max(1, round(size * scale)) for size in image.shape[:2])
+        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        canvas = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), dtype=np.uint8)
+        canvas[:height, :width] = resized
+        names = [f"{kind}_{stride}" for stride, _ in STRIDES for kind in ("scores", "boxes")]
+        raw = self._session.run(names, {"image": canvas[None]})
+        parts = []
+        for index, (stride, repeats) in enumerate(STRIDES):
+            logits, values = raw[2 * index][0, :, 0], raw[2 * index + 1][0]
+            likely = np.flatnonzero(logits > np.log(self.threshold / (1 - self.threshold)))
+            columns = canvas.shape[1] // stride
+            cell = likely // repeats
+            anchors = (np.stack([cell % columns, cell // columns], axis=1) + 0.5) * stride
+            points = values[likely].reshape(-1, 8, 2).astype(np.float64)
+            centre, half = points[:, 0] + anchors, points[:, 1] / 2
+            keypoints = points[:, 2:] + anchors[:, None]
+            box = np.concatenate([centre - half, centre + half], axis=1)
+            score = 1 / (1 + np.exp(-logits[likely].astype(np.float64)))
+            parts.append(np.concatenate([box / scale, keypoints.reshape(-1, 12) / scale, score[:, None]], axis=1))
+        return np.concatenate(parts)
+
+
+def _subject(faces: list[Face], side: int) -> float:
+    """Size of the largest clear face that dominates the photo; 0.0 where none does."""
+    largest = max((face.size for face in faces if face.score >= CLEAR), default=0.0)
+    return largest if largest > DOMINANT * side else 0.0
+
+
+def keep_best(candidates: NDArray[np.float64], overlap: float = 0.3) -> list[Face]:
+    """Non-maximum suppression of candidates (K, 17) that averages what overlaps, weighted by score."""
+    boxes = candidates[:, :4]
+    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1)
+    rest = np.argsort(-candidates[:, -1])
+    faces = []
+    while len(rest):
+        best = rest[0]
+        corner = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
+        shared = np.prod(np.maximum(corner, 0.0), axis=1)
+        union = area[best] + area[rest] - shared
+        inside = shared / np.maximum(np.minimum(area[best], area[rest]), 1e-9)
+        same = (shared / np.maximum(union, 1e-9) > overlap) | (inside > 0.7)
+        same[0] = True
+        group = candidates[rest[same]]
+        close = shared[same] / np.maximum(union[same], 1e-9) > 0.5
+        close[0] = True
+        mean = np.average(group[close, :-1], axis=0, weights=group[close, -1])
+        faces.append(_face(mean, float(group[0, -1])))
+        rest = rest[~same]
+    return sorted(faces, key=lambda face: -face.size)
+
+
+def _face(values: NDArray[np.float64], score: float) -> Face:
+    eye, other, nose, mouth = values[4:12].reshape(4, 2)
+    half = (other - eye) * (MOUTH / 2)
+    box = (float(values[0]), float(values[1]), float(values[2]), float(values[3]))
+    return Face(box, score, np.stack([eye, other, nose, mouth - half, mouth + half]))
+
+
+def nearest_centre(faces: list[Face], width: int, height: int) -> Face | None:
+    """The face whose box centre is nearest the image's, as MIVIA's pre-processing takes it; None of none."""
+
+    def distance(face: Face) -> float:
+        x0, y0, x1, y1 = face.box
+        return ((x0 + x1 - width) / 2) ** 2 + ((y0 + y1 - height) / 2) ** 2
+
+    return min(faces, key=distance, default=None)

@@ -1,0 +1,86 @@
+"""Photos as they come, opened once: upright uint8 RGB, whatever the file's mode, depth or size."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 50_000_000
+"""Larger JPEGs are read at a half, a quarter or an eighth; any other larger file is refused."""
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+Image.MAX_IMAGE_PIXELS = None  # the limit here is MAX_PIXELS, checked before any pixel is decoded
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be read; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """Upright RGB pixels (H, W, 3) uint8, and the factor by which a huge file was shrunk (1.0: as stored)."""
+
+    pixels: NDArray[np.uint8]
+    scale: float = 1.0
+
+
+def read_photo(source: Path | str | bytes) -> Photo:
+    """The photo in a file, or in the bytes of one, with its EXIF orientation applied.
+
+    Raises:
+        PhotoError: not an image, truncated, or too large to be read in bounded memory.
+    """
+    try:
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    except OSError as error:
+        raise PhotoError(f"cannot be opened: {error.strerror or error}") from error
+    if not data:
+        raise PhotoError("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _decode(image)
+    except UnidentifiedImageError as error:
+        raise PhotoError("not an image file (JPEG, PNG, WebP, BMP, TIFF and GIF are read)") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, PhotoError):
+            raise
+        raise PhotoError(f"damaged image: {str(error) or type(error).__name__}") from error
+
+
+def _decode(image: Image.Image) -> Photo:
+    width, height = image.size
+    shrink = next((n for n in (1, 2, 4, 8) if width * height <= MAX_PIXELS * n * n), 16)
+    if shrink > 1:
+        if image.format != "JPEG" or shrink > 8:
+            limit = f"{MAX_PIXELS // 10**6} megapixels are read ({MAX_PIXELS * 64 // 10**6} of a JPEG)"
+            raise PhotoError(f"the image has {width}x{height} pixels; at most {limit}")
+        image.draft("RGB", (-(-width // shrink), -(-height // shrink)))
+    scale = image.size[0] / width
+    upright = ImageOps.exif_transpose(image)
+    return Photo(np.ascontiguousarray(_to_rgb(upright)), scale)
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode.startswith(("I", "F")):  # 16-bit or float greyscale: Pillow's convert would clip, not scale
+        grey = np.asarray(image, dtype=np.float64)
+        top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1e-6)
+        eight = np.clip(np.nan_to_num(grey) * (255.0 / top), 0, 255).astype(np.uint8)
+        return np.repeat(eight[:, :, None], 3, axis=2)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    return np.asarray(image.convert("RGB"))
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 95) -> bytes:
+    """RGB pixels (H, W, 3) as a JPEG file without chroma subsampling."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
