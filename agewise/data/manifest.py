@@ -118,18 +118,14 @@ def first_fault(table: pa.Table) -> tuple[int, str] | None:
 
 def faults(table: pa.Table) -> Iterator[tuple[int, str]]:
     """Every label that cannot be: (row, what was given and what is allowed). A missing label is null, never NaN."""
-    for name, low, high in (
-        ("age", 0.0, OLDEST),
-        ("age_low", 0.0, OLDEST),
-        ("age_high", 0.0, OLDEST),
-        ("age_std", 0.0, 50.0),
-    ):
+    bounds = {"age": OLDEST, "age_low": OLDEST, "age_high": OLDEST, "age_std": 50.0}
+    for name, high in bounds.items():
         if name in table.column_names:
             column = table[name]
             values = column.to_numpy().astype(np.float64)
             known = ~column.is_null().to_numpy()
-            for row in np.flatnonzero(known & ~((values >= low) & (values <= high))):
-                yield int(row), f"{name} is {values[row]:g}; {low:g}..{high:g} years or null is allowed"
+            for row in np.flatnonzero(known & ~((values >= 0) & (values <= high))):
+                yield int(row), f"{name} is {values[row]:g}; 0..{high:g} years or null is allowed"
     if {"age_low", "age_high"} <= set(table.column_names):
         low_high = numbers(table, "age_low"), numbers(table, "age_high")
         for row in np.flatnonzero(low_high[0] > low_high[1]):

@@ -1,4 +1,4 @@
-"""Photos, or a Parquet file of pictures, -> a manifest of face crops in the standard frame; each reject with its reason."""
+"""Photos, or a Parquet file of pictures, -> a manifest of face crops; each reject with its reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ class Prepared:
 
 
 def photos_in(paths: Iterable[Path]) -> list[Path]:
-    """The image files named, or below the folders named, in order. Raises ManifestError naming a path that is absent."""
+    """The image files named, or below the folders named, in order.
+
+    Raises ManifestError naming a path that is absent.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -54,9 +57,9 @@ def prepare(
     every_face: bool = False,
     detector: Detector | None = None,
     threads: int = 2,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = lambda _done, _total: None,
 ) -> Prepared:
-    """Writes the manifest of the faces in `source`: a folder of photos, one photo, or a Parquet file with an `image` column.
+    """Writes the manifest of the faces in a folder of photos, in one photo, or in a Parquet file with an `image` column.
 
     Labels and other columns of a Parquet file are kept. One face a picture is taken, the nearest to its centre, or all
     with `every_face`. Crops are `size` pixels square, JPEG inside the manifest. Rejects are written beside the manifest
@@ -98,16 +101,18 @@ def prepare(
         for index, rows in enumerate(batches):
             if not shards.done(index):
                 bad = dict(faults(_table(rows, rows)))
-                made = list(pool.map(lambda pair: bad.get(pair[0]) or crops_of(pair[1]), enumerate(rows)))
+                good = [row for n, row in enumerate(rows) if n not in bad]
+                results = pool.map(crops_of, good)
+                made = [bad[n] if n in bad else next(results) for n in range(len(rows))]
                 rejects = [[_name(rows, n), reason] for n, reason in enumerate(made) if isinstance(reason, str)]
                 crops = [crop for group in made if not isinstance(group, str) for crop in group]
                 shards.write(index, _table(crops, rows), rejects)
             count += len(rows)
             progress(count, total)
-    rejects = [(str(picture), str(reason)) for picture, reason in shards.notes()]
+    dropped = [(picture, reason) for picture, reason in shards.notes()]
     faces = shards.join({"step": "prepare", "frame": frame, "size": size, "content": plan["content"]})
-    _write_rejects(target.with_suffix(".rejects.csv"), rejects)
-    return Prepared(total, faces, rejects)
+    _write_rejects(target.with_suffix(".rejects.csv"), dropped)
+    return Prepared(total, faces, dropped)
 
 
 def _crop(row: Row, pixels: Any, face: Face, frame: Frame, size: int, scale: float) -> Row:

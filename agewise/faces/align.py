@@ -56,7 +56,7 @@ def similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDAr
 
 
 def align(image: NDArray[np.uint8], face: Face, size: int, window: Window | None = None) -> NDArray[np.uint8]:
-    """The face upright in the standard frame, or in a window of it: (size, size, 3); beyond the photo its edge repeats."""
+    """The face upright in the standard frame, or in a window of it: (size, size, 3); the photo's edge repeats."""
     view = window or Window()
     target = (TEMPLATE - view.corner) * (size / view.side)
     return warp(image, similarity(face.landmarks, target), size)
@@ -94,7 +94,7 @@ def warp(
     """The image under a 2x3 map from its corner-based pixel coordinates, without aliasing: (size, size, 3)."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if scale < 0.5:  # bilinear sampling would skip pixels: shrink the part that is seen, by areas, first
-        image, matrix = _shrunk(image, matrix, size, min(scale * 1.5, 1.0), border)
+        image, matrix = _shrunk(image, matrix, size, min(scale * 1.5, 1.0))
     half = np.array([0.5, 0.5])  # OpenCV counts from pixel centres
     centred = matrix.copy()
     centred[:, 2] += matrix[:, :2] @ half - half
@@ -103,7 +103,7 @@ def warp(
 
 
 def _shrunk(
-    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, factor: float, border: int
+    image: NDArray[np.uint8], matrix: NDArray[np.float64], size: int, factor: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The part of the image that the map sees, resized by about `factor`, and the map from there."""
     inverse = np.linalg.inv(matrix[:, :2])
