@@ -59,7 +59,7 @@ def prepare(
     threads: int = 2,
     progress: Progress = lambda _done, _total: None,
 ) -> Prepared:
-    """Writes the manifest of the faces in a folder of photos, in one photo, or in a Parquet file with an `image` column.
+    """Writes the manifest of the faces in a folder of photos, one photo, or a Parquet file with an `image` column.
 
     Labels and other columns of a Parquet file are kept. One face a picture is taken, the nearest to its centre, or all
     with `every_face`. Crops are `size` pixels square, JPEG inside the manifest. Rejects are written beside the manifest

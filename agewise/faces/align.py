@@ -62,17 +62,21 @@ def align(image: NDArray[np.uint8], face: Face, size: int, window: Window | None
     return warp(image, similarity(face.landmarks, target), size)
 
 
-def square(image: NDArray[np.uint8], face: Face, size: int, margin: float = 0.0) -> NDArray[np.uint8]:
-    """The detector's box grown to a square (Greco et al. 2021): (size, size, 3), unrotated, black beyond the photo.
+def square(
+    image: NDArray[np.uint8], face: Face, size: int, margin: float = 0.0, window: Window | None = None
+) -> NDArray[np.uint8]:
+    """The detector's box grown to a square (Greco et al. 2021), or a window of that: (size, size, 3), unrotated.
 
-    margin: added on each side, as a share of the square's side.
+    Black beyond the photo. margin: added on each side, as a share of the square's side.
     """
     x0, y0, x1, y1 = face.box
     side = face.size * (1 + 2 * margin)
     if side <= 0:
         raise ValueError(f"the face's box {face.box} is empty")
-    scale = size / side
-    matrix = np.array([[scale, 0.0, size / 2 - scale * (x0 + x1) / 2], [0.0, scale, size / 2 - scale * (y0 + y1) / 2]])
+    view = window or Window()
+    scale = size / (view.side * side)
+    left, top = (x0 + x1 - side) / 2 + view.corner[0] * side, (y0 + y1 - side) / 2 + view.corner[1] * side
+    matrix = np.array([[scale, 0.0, -scale * left], [0.0, scale, -scale * top]])
     return warp(image, matrix, size, cv2.BORDER_CONSTANT)
 
 

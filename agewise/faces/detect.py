@@ -22,6 +22,10 @@ FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 DOMINANT = 0.25
 """The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
+NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
+"""Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
+CONFIRMED = 0.65
+"""The least mean score of a doubtful small face over its first sight and those views."""
 MOUTH = 0.83
 """Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""
 
@@ -87,10 +91,11 @@ class Detector:
     def _framed(self, image: NDArray[np.uint8], border: float) -> list[Face]:
         side = max(image.shape[:2])
         scale = min(1.0, LEVELS[1] / side)
-        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        height, width = image.shape[:2]
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
         pad = round(border * side * scale)
         padded = np.asarray(cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE), dtype=np.uint8)
-        height, width = image.shape[:2]
         faces = [face.moved(1 / scale, -pad / scale, -pad / scale) for face in self._pyramid(padded)]
         return [f for f in faces if 0 < f.box[0] + f.box[2] < 2 * width and 0 < f.box[1] + f.box[3] < 2 * height]
 
@@ -102,12 +107,34 @@ class Detector:
             enlarged = level > 1.25 * side
             if (enlarged and len(faces) == 1) or (level > LEVELS[1] and _subject(faces, side) > 0):
                 break
-            candidates = np.concatenate([candidates, self._scan(image, level / side)])
+            candidates = np.concatenate([candidates, self._scan(image, level / side, self.threshold)])
             faces = keep_best(candidates)
         subject = _subject(faces, side)
+        faces = [face for face in faces if self._confirmed(image, face)]
         return [face for face in faces if face.size >= 0.8 * subject or face.score >= CLEAR - 0.05]
 
-    def _scan(self, image: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
+    def _confirmed(self, image: NDArray[np.uint8], face: Face) -> bool:
+        """Whether a face is clear, large in its photo, or seen again from nearer, as few of the false ones are."""
+        if face.score >= CLEAR or face.size >= DOMINANT * max(image.shape[:2]):
+            return True
+        seen = [self._nearer(image, face, face.size * view) for view in NEARER]
+        return (face.score + sum(seen)) / (1 + len(seen)) >= CONFIRMED
+
+    def _nearer(self, image: NDArray[np.uint8], face: Face, side: float) -> float:
+        """The best score of a face of that size and place in the square of `side` pixels around it; 0.0 of none."""
+        centre = np.array([face.box[0] + face.box[2], face.box[1] + face.box[3]]) / 2
+        x0, y0 = np.maximum(np.round(centre - side / 2), 0).astype(int)
+        x1, y1 = np.round(centre + side / 2).astype(int)
+        part = image[y0:y1, x0:x1]
+        if part.size == 0:
+            return 0.0
+        found = self._scan(part, NEARER_SIDE / max(part.shape[:2]), 0.1)
+        size = found[:, 2] - found[:, 0]
+        away = np.abs((found[:, :2] + found[:, 2:4]) / 2 + (x0, y0) - centre).max(axis=1)
+        same = (away < 0.35 * face.size) & (size > 0.6 * face.size) & (size < 1.6 * face.size)
+        return float(found[same, -1].max(initial=0.0))
+
+    def _scan(self, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
         """Candidates (K, 17) of one level: box, six points, score, in pixels of `image`."""
         height, width = (max(1, round(size * scale)) for size in image.shape[:2])
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
@@ -118,7 +145,7 @@ class Detector:
         parts = []
         for index, (stride, repeats) in enumerate(STRIDES):
             logits, values = raw[2 * index][0, :, 0], raw[2 * index + 1][0]
-            likely = np.flatnonzero(logits > np.log(self.threshold / (1 - self.threshold)))
+            likely = np.flatnonzero(logits > np.log(threshold / (1 - threshold)))
             columns = canvas.shape[1] // stride
             cell = likely // repeats
             anchors = (np.stack([cell % columns, cell // columns], axis=1) + 0.5) * stride

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,9 @@ MAX_PIXELS = 50_000_000
 """Larger JPEGs are read at a half, a quarter or an eighth; any other larger file is refused."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error)
+"""What Pillow's decoders raise on damaged bytes, found by flipping some in every format."""
 
 Image.MAX_IMAGE_PIXELS = None  # the limit here is MAX_PIXELS, checked before any pixel is decoded
 
@@ -47,30 +51,36 @@ def read_photo(source: Path | str | bytes) -> Photo:
             return _decode(image)
     except UnidentifiedImageError as error:
         raise PhotoError("not an image file (JPEG, PNG, WebP, BMP, TIFF and GIF are read)") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        if isinstance(error, PhotoError):
-            raise
+    except PhotoError:
+        raise
+    except _DAMAGE as error:
         raise PhotoError(f"damaged image: {str(error) or type(error).__name__}") from error
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in a folder and its subfolders by their extension, in order, hidden ones left out."""
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
 def _decode(image: Image.Image) -> Photo:
     width, height = image.size
     shrink = next((n for n in (1, 2, 4, 8) if width * height <= MAX_PIXELS * n * n), 16)
     if shrink > 1:
-        if image.format != "JPEG" or shrink > 8:
+        if image.format not in {"JPEG", "MPO"} or shrink > 8:  # MPO: a JPEG with a second picture behind it
             limit = f"{MAX_PIXELS // 10**6} megapixels are read ({MAX_PIXELS * 64 // 10**6} of a JPEG)"
             raise PhotoError(f"the image has {width}x{height} pixels; at most {limit}")
-        image.draft("RGB", (-(-width // shrink), -(-height // shrink)))
+        image.draft("RGB", (width // shrink, height // shrink))  # rounded up, an odd side would not be shrunk at all
     scale = image.size[0] / width
     upright = ImageOps.exif_transpose(image)
     return Photo(np.ascontiguousarray(_to_rgb(upright)), scale)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith(("I", "F")):  # 16-bit or float greyscale: Pillow's convert would clip, not scale
-        grey = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") else max(float(np.nanmax(grey)), 1e-6)
-        eight = np.clip(np.nan_to_num(grey) * (255.0 / top), 0, 255).astype(np.uint8)
+    if image.mode == "F":
+        raise PhotoError("the image has floating-point values, whose white is not known; 8 and 16 bits are read")
+    if image.mode.startswith("I"):  # 16-bit greyscale: Pillow's convert would clip, not scale
+        grey = np.asarray(image)
+        eight = (np.clip(grey, 0, 65535) >> 8).astype(np.uint8)
         return np.repeat(eight[:, :, None], 3, axis=2)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -1,0 +1,90 @@
+"""The command `agewise`: one subcommand a verb."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated, NoReturn
+
+import typer
+
+from agewise.apps.predict import predict
+
+COMMANDS: tuple[Callable[..., None], ...] = (predict,)
+"""One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+for _command in COMMANDS:
+    app.command()(_command)
+
+
+def main() -> None:
+    """Runs the command line; what the user can mend is one line on stderr and exit code 2."""
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata that it skips
+    try:
+        app()
+    except ModuleNotFoundError as error:
+        extra = _extra(error.name or "")
+        if extra is None or _debug():
+            raise
+        command = " ".join(["agewise", *sys.argv[1:2]])
+        _fail(f"{command} needs {error.name}: pip install 'agewise[{extra}]'")
+    except (ValueError, OSError) as error:
+        if _debug():
+            raise
+        _fail(_message(error))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import agewise
+
+        typer.echo(f"agewise {agewise.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Ages from face photos. AGEWISE_DEBUG=1 shows where an error came from."""
+
+
+def _debug() -> bool:
+    return os.environ.get("AGEWISE_DEBUG", "") not in ("", "0")
+
+
+def _message(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        name = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return name + error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _extra(module: str) -> str | None:
+    """The optional part of agewise that brings a module; None where none does."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        needs = requires("agewise") or []
+    except PackageNotFoundError:
+        return None
+    for need in needs:
+        found = re.fullmatch(r"([\w-]+).*extra\s*==\s*['\"](\w+)['\"]", need)
+        if found and found[1].replace("-", "_").lower() == module.partition(".")[0].lower():
+            return found[2]
+    return None
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"agewise: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Exported models (ONNX) as Predictors, run by ONNX Runtime: no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
+
+from agewise.ages import AGES, AgeDistribution
+from agewise.faces.align import Window, align, cut, square
+from agewise.faces.detect import Face
+
+MODELS = Path(__file__).parent / "models"
+DEFAULT = "base"
+"""The bundled model that is used where none is named."""
+FORMAT = 1
+"""The newest layout of the model's metadata that this version reads."""
+KEY = "agewise"
+"""The metadata entry of an ONNX file that holds its input contract, as JSON."""
+BATCH = 64
+"""Most crops run at once: at 224 pixels the activations of a small network then stay below 1 GB."""
+
+_LOADING = (
+    onnx_errors.Fail,
+    onnx_errors.InvalidArgument,
+    onnx_errors.InvalidGraph,
+    onnx_errors.InvalidProtobuf,
+    onnx_errors.NoModel,
+    onnx_errors.NotImplemented,
+    onnx_errors.RuntimeException,
+)
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the message is one line for the user."""
+
+
+class OnnxModel:
+    """A Predictor in an ONNX file, which says itself what part of a face it looks at.
+
+    name, licence: of the model. frame: "aligned" or "square". window: the part of that frame it sees.
+    size: pixels of its input's side. margin: around the square frame, a share of its side. info: all its metadata.
+    """
+
+    name: str
+    licence: str
+    frame: Literal["aligned", "square"]
+    window: Window
+    size: int
+    margin: float
+    info: dict[str, Any]
+
+    def __init__(self, path: Path | str | None = None, threads: int = 0) -> None:
+        """Opens a model file, or a bundled model by name; no path is the default one.
+
+        threads: of ONNX Runtime; 0 is one a core.
+
+        Raises:
+            ModelError: no such file, not ONNX, not exported by agewise, by a newer one, or of another contract.
+        """
+        if threads < 0:
+            raise ModelError(f"threads is {threads}; 0 (one a core) or more is allowed")
+        self.path = model_file(path)
+        self._session = _session(self.path, threads)
+        self.info = _metadata(self.path, self._session)
+        try:
+            self.name, self.licence = str(self.info["name"]), str(self.info.get("licence", ""))
+            self.frame, self.window, self.margin = _frame(self.info)
+            self.size = int(self.info["size"])
+        except KeyError as error:
+            raise ModelError(f"{self.path}: its metadata has no {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{self.path}: its metadata is wrong: {error}") from error
+        _check_ports(self.path, self._session, self.size)
+
+    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of crops (N, H, H, 3) that show the whole standard frame, uint8 RGB, in order."""
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[3] != 3 or crops.shape[1] != crops.shape[2]:
+            raise ValueError(f"crops are {crops.dtype} {crops.shape}; uint8 (N, H, H, 3) is needed")
+        whole = crops.shape[1] == self.size and self.window == Window()
+        parts = (crops[start : start + BATCH] for start in range(0, len(crops), BATCH))
+        return AgeDistribution.concatenate(
+            [self._run(part if whole else cut(part, self.window, self.size)) for part in parts]
+        )
+
+    def of_faces(self, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> AgeDistribution:
+        """Ages of faces found in a photo (H, W, 3), each warped only once: from the photo to the network's input."""
+        parts = (faces[start : start + BATCH] for start in range(0, len(faces), BATCH))
+        return AgeDistribution.concatenate(
+            [self._run(np.stack([self._view(pixels, face) for face in part])) for part in parts]
+        )
+
+    def _view(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
+        if self.frame == "square":
+            return square(pixels, face, self.size, self.margin, self.window)
+        return align(pixels, face, self.size, self.window)
+
+    def _run(self, views: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of at most BATCH views (N, S, S, 3)."""
+        (probs,) = self._session.run(["probs"], {"crops": np.ascontiguousarray(views)})
+        if probs.shape != (len(views), len(AGES)):
+            raise ModelError(f"{self.path}: {len(views)} faces gave probs {probs.shape}; (N, {len(AGES)}) is needed")
+        try:
+            return AgeDistribution(probs)
+        except ValueError as error:
+            raise ModelError(f"{self.path}: the network's output is no distribution: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"OnnxModel({self.name!r}, size={self.size})"
+
+
+def load(model: Path | str | None = None, threads: int = 0) -> OnnxModel:
+    """A model by its file or by the name of a bundled one; none is the default one."""
+    return OnnxModel(model, threads)
+
+
+def bundled() -> list[str]:
+    """Names of the models that the package ships."""
+    return sorted(path.stem for path in MODELS.glob("*.onnx"))
+
+
+def model_file(model: Path | str | None) -> Path:
+    """The file of a model. Raises ModelError where there is none, with the names that there are."""
+    path = Path(f"{DEFAULT}.onnx" if model is None else model)
+    if model is not None and path.is_file():
+        return path
+    if path.name == str(path) and (MODELS / path.name).with_suffix(".onnx").is_file():
+        return (MODELS / path.name).with_suffix(".onnx")
+    names = ", ".join(bundled()) or "none"
+    raise ModelError(f"{path}: no such model; give an ONNX file or the name of a bundled one ({names})")
+
+
+def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what fails is raised here in one line, not logged as well
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except onnx_errors.InvalidProtobuf as error:
+        raise ModelError(f"{path}: not an ONNX file, or a damaged one") from error
+    except _LOADING as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from error
+
+
+def _metadata(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    stored = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if stored is None:
+        raise ModelError(f"{path}: an ONNX file without agewise's metadata; `agewise export` writes it")
+    try:
+        info = json.loads(stored)
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{path}: its metadata is not JSON: {error}") from error
+    if not isinstance(info, dict) or not isinstance(info.get("format"), int):
+        raise ModelError(f"{path}: its metadata has no format number")
+    if info["format"] > FORMAT:
+        raise ModelError(f"{path}: metadata of format {info['format']}; this agewise reads up to {FORMAT}: update it")
+    return info
+
+
+def _frame(info: dict[str, Any]) -> tuple[Literal["aligned", "square"], Window, float]:
+    frame, margin = info["frame"], float(info.get("margin", 0.0))
+    x, y, side = (float(value) for value in info["window"])
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"the window's centre is {x}, {y}")
+    if not 0.0 <= margin <= 2.0:
+        raise ValueError(f"the margin is {margin}; 0..2 is allowed")
+    if frame not in ("aligned", "square"):
+        raise ValueError(f"the frame is {frame!r}; aligned and square are allowed")
+    return frame, Window(x, y, side), margin
+
+
+def _check_ports(path: Path, session: onnxruntime.InferenceSession, size: int) -> None:
+    """Raises ModelError unless crops uint8 (N, size, size, 3) go in and probs float32 (N, 101) come out."""
+    given = [(port.name, port.type, _shape(port.shape)) for port in session.get_inputs()]
+    wanted = [("crops", "tensor(uint8)", ("N", size, size, 3))]
+    if given != wanted:
+        raise ModelError(f"{path}: its inputs are {given}; {wanted} is needed")
+    outputs = [(port.name, port.type, _shape(port.shape)) for port in session.get_outputs()]
+    probs = ("probs", "tensor(float)", ("N", len(AGES)))
+    if probs not in outputs:
+        raise ModelError(f"{path}: its outputs are {outputs}; {probs} is needed")
+
+
+def _shape(shape: Sequence[int | str | None]) -> tuple[int | str | None, ...]:
+    """A tensor's shape with its first, free axis called N."""
+    return tuple("N" if axis == 0 and not isinstance(n, int) else n for axis, n in enumerate(shape))

@@ -1,0 +1,219 @@
+"""Manifest -> predictions, one row a face -> report: predictions are a file first, and every score is read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.data.crops import Batch, parts, read_batches
+from agewise.data.manifest import (
+    COLUMNS,
+    ManifestError,
+    distributions,
+    fingerprint,
+    metadata,
+    numbers,
+    open_manifest,
+    probs_column,
+    read_manifest,
+)
+from agewise.data.shards import Shards
+from agewise.evaluation.groups import (
+    BANDS,
+    UNKNOWN,
+    Faces,
+    Labels,
+    age_values,
+    bands_of,
+    gap,
+    group_names,
+    group_values,
+    score,
+    score_by,
+)
+from agewise.evaluation.report import Report
+from agewise.metrics import Floats
+
+PREDICTED: dict[str, pa.DataType] = {
+    "row": pa.int64(),  # of the manifest, from 0
+    "age_probs": COLUMNS["age_probs"],  # null, as the four below, where there is an error
+    "mean": pa.float64(),  # years
+    "std": pa.float64(),
+    "low": pa.float64(),  # years: bounds of the interval with ages.LEVEL of the probability
+    "high": pa.float64(),
+    "error": pa.string(),  # why the face has no prediction; null where it has one
+}
+"""The columns that a file of predictions has beside those of its manifest."""
+
+LABELS = ("age", "age_std", "age_low", "age_high")
+
+MOST_GROUPS = 100
+"""A column with more different values (a name, a number) is refused as a group."""
+
+
+def predict_manifest(
+    predictor: Predictor,
+    manifest_path: Path | str,
+    target_parquet: Path | str,
+    *,
+    name: str,
+    batch: int = 64,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Path:
+    """The file of the ages that a model, called `name`, predicts for the crops of a manifest that knows their ages.
+
+    A crop that cannot be read is a row with its reason. A call after a kill goes on where the first one stopped, but
+    not under another name or on another manifest: two models need two names.
+
+    Raises:
+        ManifestError: no usable manifest, or no age known in it.
+        ValueError: the predictor fails or does not give one distribution a face.
+    """
+    source = Path(manifest_path)
+    if batch < 1:
+        raise ValueError(f"the batch is {batch} faces; at least 1 is needed")
+    file = open_manifest(source, need=["image"])
+    given = [field for field in file.schema_arrow if field.name not in {"image", "age_probs"}]
+    if clash := sorted({field.name for field in given} & PREDICTED.keys()):
+        raise ManifestError(f"{source}: column {', '.join(clash)} would be overwritten by the predictions; rename it")
+    _labels_of(source, read_manifest(source, LABELS))
+    content = fingerprint(source)
+    schema = pa.schema([*given, *PREDICTED.items()])
+    shards = Shards(target_parquet, {"manifest": str(source.resolve()), "content": content, "name": name})
+    total, first = file.metadata.num_rows, 0
+    for index, table in enumerate(parts(source)):
+        if not shards.done(index):
+            made: list[pa.Table] = []
+            for read in read_batches(table, source.parent, batch):
+                start = first + batch * len(made)
+                where = f"{source}: rows {start}..{start + len(read.rows) - 1}"
+                made.append(_predicted(read, predictor, start, where).select(schema.names).cast(schema))
+                progress(start + len(read.rows), total)
+            shards.write(index, pa.concat_tables(made))
+        first += len(table)
+        progress(first, total)
+    shards.join({"step": "predict", "name": name, "manifest": source.name, "content": content})
+    return Path(target_parquet)
+
+
+def evaluate(
+    predictions_parquet: Path | str, groups: Sequence[str] = ("sex", "ethnicity"), *, resamples: int = 1000
+) -> Report:
+    """The scores of predicted ages: overall, by band of age and by each group column of the manifest.
+
+    Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
+    known are dropped and counted.
+    """
+    path = Path(predictions_parquet)
+    said = metadata(path)
+    if said.get("step") != "predict":
+        raise ManifestError(f"{path}: not a file of predictions; predict_manifest writes one from a manifest")
+    table = read_manifest(path, need=list(PREDICTED))
+    labels = _labels_of(path, table)
+    faces = _faces(table, labels)
+    scored = faces.dropped == ""
+    if not scored.any():
+        raise ManifestError(f"{path}: none of the {len(table)} faces can be scored: {faces.dropped[0]}")
+    age, low, high = (numbers(table, column) for column in ("age", "age_low", "age_high"))
+    bands = bands_of(age) if labels == "age" else group_names(low, high)
+    order = list(BANDS) if labels == "age" else bands[np.argsort(low)].tolist()
+    names = {column: _names(path, table, column) for column in groups if column in table.column_names}
+    by_group = {column: score_by(found, faces, resamples) for column, found in names.items()}
+    gaps = {column: gap(by_group[column], names[column], faces, labels, resamples) for column in names}
+    return Report(
+        model=said["name"],
+        manifest=said["manifest"],
+        sha256=said["content"],
+        predictions=path.name,
+        labels=labels,
+        resampled="subjects" if len(np.unique(faces.unit)) < len(table) else "faces",
+        overall=score("all", faces, resamples),
+        bands=score_by(bands, faces, resamples, order),
+        groups=by_group,
+        gaps={column: found for column, found in gaps.items() if found is not None},
+        absent=tuple(column for column in groups if column not in table.column_names),
+        pred=numbers(table, "mean")[scored],
+        true=age[scored],
+        band=bands[scored],
+    )
+
+
+def _predicted(read: Batch, predictor: Predictor, first: int, where: str) -> pa.Table:
+    """The rows, the first of which is row `first`, without their images and with what is predicted for them."""
+    probs = np.eye(1, len(AGES)).repeat(len(read.rows), axis=0)  # stays where there is no crop, and is masked below
+    if len(read.crops):
+        probs[read.readable] = _asked(predictor, read.crops, where).probs
+    ages, failed = AgeDistribution(probs), ~read.readable
+    bounds = ages.interval()
+    years = {"mean": ages.mean, "std": ages.std, "low": bounds[:, 0], "high": bounds[:, 1]}
+    made = {
+        "row": pa.array(np.arange(first, first + len(read.rows))),
+        "age_probs": pa.FixedSizeListArray.from_arrays(probs_column(ages).flatten(), len(AGES), mask=pa.array(failed)),
+        **{name: pa.array(values, mask=failed) for name, values in years.items()},
+        "error": pa.array(read.reasons, pa.string()),
+    }
+    kept = [name for name in read.rows.column_names if name not in {"image", "age_probs"}]
+    return pa.table({**{name: read.rows[name] for name in kept}, **made})
+
+
+def _asked(predictor: Predictor, crops: NDArray[np.uint8], where: str) -> AgeDistribution:
+    try:
+        ages = predictor(crops)
+    except ValueError as error:
+        raise ValueError(f"{where}: the predictor fails: {error}") from error
+    if not isinstance(ages, AgeDistribution) or len(ages) != len(crops):
+        found = f"{len(ages)} faces" if isinstance(ages, AgeDistribution) else f"a {type(ages).__name__}"
+        raise ValueError(
+            f"{where}: the predictor gives {found} for {len(crops)} crops; one distribution each is needed"
+        )
+    return ages
+
+
+def _labels_of(path: Path, table: pa.Table) -> Labels:
+    if not np.isnan(numbers(table, "age")).all():
+        return "age"
+    if not np.isnan(numbers(table, "age_low") + numbers(table, "age_high")).all():
+        return "group"
+    raise ManifestError(f"{path}: no row has a known age (column age, or age_low and age_high) to score against")
+
+
+def _faces(table: pa.Table, labels: Labels) -> Faces:
+    """The values of each metric for the faces of a file of predictions, and why some have none."""
+    age, low, high = (numbers(table, name) for name in ("age", "age_low", "age_high"))
+    dropped = np.array([error or "" for error in table["error"].to_pylist()], dtype=object)
+    if labels == "age":
+        dropped[np.isnan(age)] = "no age known"
+        dropped[np.isnan(age) & ~np.isnan(low + high)] = "only an age group known"
+    else:
+        dropped[np.isnan(low + high)] = "no age known"
+    scored = dropped == ""
+    unit: dict[str | int, int] = {}
+    subjects = table["subject"].to_pylist() if "subject" in table.column_names else [None] * len(table)
+    for row, subject in enumerate(subjects):  # a face of an unknown subject is one of its own
+        subjects[row] = unit.setdefault(row if subject is None else subject, len(unit))
+    values = _values(table.filter(pa.array(scored)), labels) if scored.any() else {}
+    everywhere = {metric: np.full(len(table), np.nan) for metric in values}
+    for metric, found in values.items():
+        everywhere[metric][scored] = found
+    return Faces(everywhere, dropped.astype(np.str_), np.array(subjects, dtype=np.intp))
+
+
+def _values(table: pa.Table, labels: Labels) -> dict[str, Floats]:
+    names = ("mean", "low", "high", "age", "age_std", "age_low", "age_high")
+    pred, low, high, age, std, age_low, age_high = (numbers(table, name) for name in names)
+    if labels == "group":
+        return group_values(pred, age_low, age_high)
+    return age_values(pred, np.column_stack([low, high]), distributions(table), age, std)
+
+
+def _names(path: Path, table: pa.Table, column: str) -> NDArray[np.str_]:
+    """The group of every row, as text."""
+    names = np.array([UNKNOWN if value is None else str(value) for value in table[column].to_pylist()])
+    if len(found := np.unique(names)) > MOST_GROUPS:
+        raise ManifestError(f"{path}: column {column} has {len(found)} values; a group has at most {MOST_GROUPS}")
+    return names

@@ -1,0 +1,115 @@
+"""Teachers that read the young too old and the old too young, put right per age.
+
+The teacher's mean age m of a person aged a is modelled as a Gaussian N(h(a), s(a)), h and s piecewise linear in a. Both
+are fitted by expectation-maximisation on faces whose age, or only whose age group, is known. Bayes' rule then turns m
+into a distribution over a, within the known group where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agewise.ages import AGES, AgeDistribution, Predictor
+
+KNOTS: NDArray[np.float64] = np.array([0, 4, 8, 12, 16, 20, 25, 30, 40, 50, 60, 70, 80, 100.0])
+"""Ages between which h and s are linear."""
+STIFFNESS = 1.0
+"""Weight, a face, of the squared bends of h and s: groups of ten years alone would let them run in steps."""
+NARROWEST = 2.0
+"""The least standard deviation of a teacher's answer, in years."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """How a teacher answers to each age: mean and std (101,) of its estimate in years, and the prior over ages."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    prior: NDArray[np.float64]
+
+    def posterior(self, estimate: NDArray[np.float64], known: NDArray[np.float64] | None = None) -> AgeDistribution:
+        """Ages given the teacher's mean (N,), within the `known` distributions (N, 101) where they are given."""
+        energy = -0.5 * ((estimate[:, None] - self.mean) / self.std) ** 2 - np.log(self.std)
+        with np.errstate(divide="ignore"):
+            energy = energy + np.log(self.prior if known is None else self.prior * known + 1e-30 * known)
+        return AgeDistribution(np.exp(energy - energy.max(axis=1, keepdims=True)))
+
+    def write(self, path: Path | str) -> None:
+        """Saves as JSON."""
+        values = {"mean": self.mean, "std": self.std, "prior": self.prior}
+        rows = {name: [round(float(v), 6) for v in array] for name, array in values.items()}
+        Path(path).write_text(json.dumps(rows, indent=None) + "\n")
+
+    @classmethod
+    def read(cls, path: Path | str) -> Response:
+        """What `write` saved. Raises ValueError where the file is something else."""
+        try:
+            values = json.loads(Path(path).read_text())
+            arrays = [np.asarray(values[name], dtype=np.float64) for name in ("mean", "std", "prior")]
+        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a recalibration ({error})") from error
+        if any(array.shape != AGES.shape or not np.isfinite(array).all() for array in arrays) or arrays[1].min() <= 0:
+            raise ValueError(f"{path}: not a recalibration (three rows of {len(AGES)} finite numbers are needed)")
+        return cls(*arrays)
+
+
+class Recalibrated:
+    """A Predictor whose mean ages go through a Response."""
+
+    def __init__(self, predictor: Predictor, response: Response) -> None:
+        self.predictor = predictor
+        self.response = response
+
+    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of crops (N, H, W, 3)."""
+        return self.response.posterior(self.predictor(crops).mean)
+
+
+def fit_response(estimate: NDArray[np.float64], known: NDArray[np.float64], rounds: int = 60) -> Response:
+    """The Response of a teacher whose mean ages (N,) were given to faces of known distributions (N, 101).
+
+    known: one age, an age group (uniform inside) or any distribution a face. The prior is the mean of `known`,
+    smoothed, so that a group's mass is not cut at its bounds.
+    """
+    if len(estimate) < 100:
+        raise ValueError(f"{len(estimate)} labelled faces do not fix a recalibration; 100 or more are needed")
+    hat = _hats()
+    prior = _smoothed(known.mean(axis=0))
+    mean, std = AGES.copy(), np.full(len(AGES), 6.0)
+    for _ in range(rounds):
+        belief = Response(mean, std, prior).posterior(estimate, known).probs
+        mass, first = belief.sum(axis=0), belief.T @ estimate
+        knots = np.linalg.solve(hat.T @ (mass[:, None] * hat) + _stiffness(STIFFNESS * len(estimate)), hat.T @ first)
+        mean = hat @ np.maximum.accumulate(knots)
+        second = belief.T @ estimate**2 - 2 * mean * first + mean**2 * mass
+        weighed = hat.T @ (mass[:, None] * hat) + _stiffness(STIFFNESS * len(estimate))
+        std = np.sqrt(np.maximum(hat @ np.linalg.solve(weighed, hat.T @ second), NARROWEST**2))
+    return Response(mean, std, prior)
+
+
+def _hats() -> NDArray[np.float64]:
+    """Interpolation weights (101, knots): hat @ values is linear between the knots."""
+    return np.stack([np.interp(AGES, KNOTS, row) for row in np.eye(len(KNOTS))], axis=1)
+
+
+def _stiffness(strength: float) -> NDArray[np.float64]:
+    """Penalty on bends: second differences over uneven knots, in years."""
+    rows = []
+    for k in range(1, len(KNOTS) - 1):
+        left, right = KNOTS[k] - KNOTS[k - 1], KNOTS[k + 1] - KNOTS[k]
+        row = np.zeros(len(KNOTS))
+        row[k - 1], row[k], row[k + 1] = 1 / left, -1 / left - 1 / right, 1 / right
+        rows.append(row)
+    bends = np.array(rows)
+    return strength * bends.T @ bends + 1e-9 * np.eye(len(KNOTS))
+
+
+def _smoothed(prior: NDArray[np.float64], width: float = 4.0) -> NDArray[np.float64]:
+    kernel = np.exp(-0.5 * ((AGES[:, None] - AGES[None, :]) / width) ** 2)
+    smooth = (kernel / kernel.sum(axis=0)) @ prior
+    return smooth / smooth.sum()

@@ -1,0 +1,109 @@
+"""Outside ONNX networks as Predictors, by their contracts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.faces.align import Window, cut
+from agewise.teachers.contract import Contract, read_contract
+from agewise.teachers.ensemble import Ensemble
+from agewise.teachers.recalibrate import Recalibrated, Response
+
+
+class TeacherError(ValueError):
+    """A network and its contract that do not fit; the message is one line for the user."""
+
+
+class OnnxTeacher:
+    """A network outside agewise, as its contract describes it."""
+
+    def __init__(self, contract: Contract, folder: Path, threads: int = 0) -> None:
+        if not (contract.file and contract.input and contract.output):
+            raise TeacherError(f"teacher {contract.name}: the contract names no network of its own")
+        self.name = contract.name
+        self.input, self.output = contract.input, contract.output
+        self.window = Window(contract.crop.x, contract.crop.y, contract.crop.side)
+        path = folder / contract.file
+        if not path.is_file():
+            raise TeacherError(f"teacher {self.name}: no file {path}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except (RuntimeException, RuntimeError) as error:
+            raise TeacherError(f"teacher {self.name}: {path} is not an ONNX network") from error
+        self._check()
+
+    def _check(self) -> None:
+        inputs = {item.name: item.shape for item in self._session.get_inputs()}
+        outputs = {item.name: item.shape for item in self._session.get_outputs()}
+        for kind, name, there in (("input", self.input.name, inputs), ("output", self.output.name, outputs)):
+            if name not in there:
+                raise TeacherError(f"teacher {self.name}: no {kind} {name}; the network has {', '.join(there)}")
+        size = self.input.size
+        wanted = (3, size, size) if self.input.layout == "NCHW" else (size, size, 3)
+        given = inputs[self.input.name][1:]
+        if len(given) != 3 or any(isinstance(n, int) and n != w for n, w in zip(given, wanted, strict=True)):
+            raise TeacherError(
+                f"teacher {self.name}: input (N, {_row(wanted)}) in the contract, {given} in the network"
+            )
+        last = outputs[self.output.name][-1]
+        if self.output.kind == "years" and isinstance(last, int) and last != 1:
+            raise TeacherError(f"teacher {self.name}: output {self.output.name} has {last} values a face; years is one")
+        if self.output.kind != "years" and isinstance(last, int) and self.output.first + last > len(AGES):
+            top = self.output.first + last - 1
+            raise TeacherError(f"teacher {self.name}: {last} classes end at the age {top}; 100 is the last")
+
+    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of crops (N, H, H, 3) in the standard frame. Raises TeacherError on a value that is no number."""
+        pixels = cut(crops, self.window, self.input.size).astype(np.float32)
+        if self.input.colours == "BGR":
+            pixels = pixels[..., ::-1]
+        values = (pixels - np.array(self.input.mean, np.float32)) / np.array(self.input.scale, np.float32)
+        if self.input.layout == "NCHW":
+            values = values.transpose(0, 3, 1, 2)
+        raw = self._session.run([self.output.name], {self.input.name: np.ascontiguousarray(values)})[0]
+        if not np.isfinite(raw).all():
+            bad = int(np.argmax(~np.isfinite(raw).reshape(len(raw), -1).all(axis=1)))
+            raise TeacherError(f"teacher {self.name}: face {bad} of a batch got a value that is no number")
+        return self._ages(np.asarray(raw, dtype=np.float64).reshape(len(crops), -1))
+
+    def _ages(self, raw: NDArray[np.float64]) -> AgeDistribution:
+        if self.output.kind == "years":
+            return AgeDistribution.gaussian(np.clip(raw[:, 0], AGES[0], AGES[-1]), self.output.std)
+        if self.output.kind == "logits":
+            raw = np.exp(raw - raw.max(axis=1, keepdims=True))
+        probs = np.zeros((len(raw), len(AGES)))
+        probs[:, self.output.first : self.output.first + raw.shape[1]] = np.maximum(raw, 0.0)
+        return AgeDistribution(probs)
+
+
+def open_teacher(path: Path | str, threads: int = 0) -> Predictor:
+    """The Predictor that a contract describes: a network, or an ensemble, recalibrated where it says so.
+
+    Raises:
+        SettingsError: the contract is not valid.
+        TeacherError: a network does not fit its contract.
+    """
+    source = Path(path)
+    contract = read_contract(source)
+    teacher: Predictor
+    if contract.members:
+        members = [open_teacher(source.parent / member, threads) for member in contract.members]
+        teacher = Ensemble(members, contract.weights or None)
+    else:
+        teacher = OnnxTeacher(contract, source.parent, threads)
+    if contract.recalibration:
+        return Recalibrated(teacher, Response.read(source.parent / contract.recalibration))
+    return teacher
+
+
+def _row(numbers: tuple[int, ...]) -> str:
+    return ", ".join(str(number) for number in numbers)
