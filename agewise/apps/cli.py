@@ -11,9 +11,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
 from agewise.apps.predict import predict
 
-COMMANDS: tuple[Callable[..., None], ...] = (predict,)
+COMMANDS: tuple[Callable[..., None], ...] = (predict, prepare, annotate, recalibrate, train, evaluate, export)
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)

@@ -36,7 +36,7 @@ class Row:
 
 
 def predict(
-    photos: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.", show_default=False)],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Image files, and folders of them.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo, one a line.")] = False,
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table: one row a face.")

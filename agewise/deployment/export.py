@@ -1,0 +1,144 @@
+"""Run folder -> one ONNX file: preprocessing inside, the recipe in its metadata, its outputs checked against torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from agewise.model.age_model import AgeModel
+from agewise.training.fit import load_run
+
+FORMAT = 1
+"""Version of the metadata that `runtime` reads."""
+TOLERANCE = 0.1
+"""Years by which a mean age may move through the export; half precision needs most of it."""
+
+
+class ExportError(ValueError):
+    """A file whose answers are not the run's; the message is one line for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """Where the file is, its size in bytes, and the largest difference from torch, in years and in probability."""
+
+    path: Path
+    size: int
+    years: float
+    probability: float
+
+
+class _Graph(nn.Module):
+    def __init__(self, model: AgeModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, crops: Tensor) -> Tensor:
+        return self.model.probs(crops)
+
+
+def export(run: Path, target: Path, *, licence: str = "unknown", half: bool = True, faces: Any = None) -> Exported:
+    """Writes the model of a run as ONNX: crops (N, S, S, 3) uint8 RGB -> probs (N, 101).
+
+    half: weights are stored in half precision (computed with in single), which halves the file.
+    faces: crops (N, S, S, 3) to compare on; random pixels where None.
+
+    Raises:
+        SettingsError: the run is not there or not finished.
+        ExportError: the file answers differently from the run by more than TOLERANCE years.
+    """
+    model = load_run(run).float()
+    size = model.settings.size
+    if faces is None:
+        faces = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+    graph = _traced(model, size)
+    if half:
+        _halve(graph)
+    recipe = json.loads((run / "recipe.json").read_text())
+    window = model.window
+    said = {
+        "format": FORMAT,
+        "name": recipe["name"],
+        "frame": "aligned",
+        "window": [window.x, window.y, window.side],
+        "size": size,
+        "licence": licence,
+        "recipe": recipe,
+        "run": json.loads((run / "run.json").read_text()),
+    }
+    helper.set_model_props(graph, {"agewise": json.dumps(said)})
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        onnx.save(graph, partial)
+        years, probability = _difference(model, partial, faces)
+        if not years <= TOLERANCE:
+            raise ExportError(f"{target}: ages differ from the run's by {years:.3f} years; {TOLERANCE} is allowed")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Exported(target, target.stat().st_size, years, probability)
+
+
+def _traced(model: AgeModel, size: int) -> onnx.ModelProto:
+    """The graph with a free batch size, batch norms folded into convolutions by ONNX Runtime."""
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, folded = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
+        torch.onnx.export(
+            _Graph(model).eval(),
+            (example,),
+            plain,
+            input_names=["crops"],
+            output_names=["probs"],
+            dynamic_shapes={"crops": {0: torch.export.Dim("N", min=1, max=4096)}},
+            opset_version=18,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(folded)
+        onnxruntime.InferenceSession(plain, options, providers=["CPUExecutionProvider"])
+        graph = onnx.load(folded)
+    graph.producer_name = "agewise"
+    del graph.metadata_props[:]
+    return graph
+
+
+def _halve(model: onnx.ModelProto) -> None:
+    """Stores large float32 weights as float16, cast back when a session is made."""
+    graph = model.graph
+    for item in list(graph.initializer):
+        if item.data_type == TensorProto.FLOAT and int(np.prod(item.dims)) >= 64:
+            values = numpy_helper.to_array(item).astype(np.float16)
+            stored = numpy_helper.from_array(values, f"{item.name}.half")
+            graph.initializer.remove(item)
+            graph.initializer.append(stored)
+            graph.node.insert(0, helper.make_node("Cast", [stored.name], [item.name], to=TensorProto.FLOAT))
+
+
+def _difference(model: AgeModel, path: Path, faces: NDArray[np.uint8]) -> tuple[float, float]:
+    """Largest difference between the file and torch: mean age in years, and probability."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = model.probs(torch.from_numpy(faces)).numpy()
+    given = session.run(["probs"], {"crops": faces})[0]
+    alone = session.run(["probs"], {"crops": faces[:1]})[0]
+    gap = np.abs(given - expected)
+    years = np.abs((given - expected) @ np.arange(given.shape[1]))
+    batch = float(np.abs(alone - given[:1]).max())
+    return float(max(years.max(), batch * 100)), float(gap.max())

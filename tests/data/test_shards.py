@@ -1,0 +1,106 @@
+"""Parts of a long step: complete or absent, joined in order, refused under another plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agewise.data.manifest import ManifestError, metadata, read_manifest
+from agewise.data.shards import Shards
+
+PLAN = {"source": "a.parquet", "size": 256}
+
+
+def part(*ages: float) -> pa.Table:
+    return pa.table({"age": list(ages)})
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "m.parquet"
+
+
+def test_parts_are_joined_in_order_whatever_the_order_of_writing(target: Path) -> None:
+    shards = Shards(target, PLAN)
+    for index, ages in [(10, (5.0,)), (2, (3.0, 4.0)), (0, (1.0, 2.0))]:
+        shards.write(index, part(*ages), [[f"{index}.jpg", "no face found"]])
+    assert [note[0] for note in shards.notes()] == ["0.jpg", "2.jpg", "10.jpg"]
+    assert shards.join({"step": "test"}) == 5
+    assert read_manifest(target)["age"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    assert metadata(target)["step"] == "test"
+
+
+def test_only_the_output_is_left_in_the_end(target: Path) -> None:
+    shards = Shards(target, PLAN)
+    shards.write(0, part(1.0))
+    assert not target.exists()
+    shards.join({})
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_work_goes_on_where_it_stopped(target: Path) -> None:
+    Shards(target, PLAN).write(0, part(1.0), [["a.jpg", "no face found"]])
+    again = Shards(target, dict(PLAN))
+    assert (again.done(0), again.done(1)) == (True, False)
+    again.write(1, part(2.0))
+    assert again.notes() == [["a.jpg", "no face found"]]
+    assert again.join({}) == 2
+
+
+def test_a_part_that_was_cut_off_does_not_count(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards(target, PLAN)
+
+    def killed(_table: pa.Table, path: Path) -> None:
+        path.write_bytes(b"half a part")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agewise.data.shards.pq.write_table", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shards.write(0, part(1.0))
+    (shards.folder / ".000001.parquet.7.partial").write_bytes(b"left by kill -9")
+    assert not shards.done(0)
+    assert shards.parts() == []
+    shards.write(0, part(1.0))
+    assert shards.join({}) == 1
+    assert not shards.folder.exists()
+
+
+def test_a_join_that_was_cut_off_can_be_repeated(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards(target, PLAN)
+    shards.write(0, part(1.0))
+
+    def killed(_path: Path) -> pa.Table:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("agewise.data.shards.pq.read_table", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shards.join({})
+    assert not target.exists()
+    assert Shards(target, PLAN).join({}) == 1
+
+
+def test_another_plan_is_refused_with_what_differs(target: Path) -> None:
+    Shards(target, PLAN).write(0, part(1.0))
+    with pytest.raises(ManifestError, match="begun with another size; delete it") as caught:
+        Shards(target, {**PLAN, "size": 128})
+    assert "\n" not in str(caught.value)
+    assert Shards(target, PLAN).done(0)
+
+
+def test_an_option_that_is_new_is_another_plan(target: Path) -> None:
+    Shards(target, PLAN)
+    with pytest.raises(ManifestError, match="another frame;"):
+        Shards(target, {**PLAN, "frame": "square"})
+
+
+def test_parts_take_the_types_of_the_first(target: Path) -> None:
+    shards = Shards(target, PLAN)
+    shards.write(0, part(1.5))
+    shards.write(1, pa.table({"age": pa.array([None], pa.null())}))
+    shards.join({})
+    assert pq.read_schema(target).field("age").type == pa.float64()

@@ -1,0 +1,123 @@
+"""Photos in every form -> the same faces and ages, in pixels of the photo as it was stored."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import agewise
+from agewise.deployment import estimate as module
+from agewise.deployment.estimate import Estimator, estimate
+from agewise.deployment.runtime import OnnxModel
+from agewise.faces import image as image_module
+from agewise.faces.detect import Detector
+from agewise.faces.image import Photo, PhotoError, encode_jpeg, read_photo
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def estimator(tiny_model: Write) -> Estimator:
+    return Estimator(tiny_model(), threads=1)
+
+
+@pytest.fixture(scope="module")
+def portrait(astronaut: Path) -> NDArray[np.uint8]:
+    return read_photo(astronaut).pixels
+
+
+def test_a_path_its_text_its_bytes_and_its_pixels_give_the_same(
+    estimator: Estimator, astronaut: Path, portrait: NDArray[np.uint8]
+) -> None:
+    forms = [astronaut, str(astronaut), astronaut.read_bytes(), portrait, Photo(portrait)]
+    ages = [[age for _, age in estimator(form)] for form in forms]
+    assert len(ages[0]) == 1
+    assert all(age == ages[0] for age in ages)
+
+
+def test_mirrored_views_of_an_array_are_read(estimator: Estimator, portrait: NDArray[np.uint8]) -> None:
+    ((face, _),) = estimator(portrait)
+    ((mirrored, _),) = estimator(portrait[:, ::-1])
+    width = portrait.shape[1]
+    assert (mirrored.box[0] + mirrored.box[2]) / 2 == pytest.approx(width - (face.box[0] + face.box[2]) / 2, abs=8)
+
+
+def test_boxes_are_in_pixels_of_the_original_of_a_shrunk_photo(
+    estimator: Estimator, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = np.asarray(Image.fromarray(portrait).resize((1200, 1200)))
+    ((plain, _),) = estimator(large)
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 500_000)
+    data = encode_jpeg(large)
+    assert read_photo(data).scale == 0.5
+    ((shrunk, _),) = estimator(data)
+    np.testing.assert_allclose(shrunk.box, plain.box, atol=30)
+    np.testing.assert_allclose(shrunk.landmarks, plain.landmarks, atol=30)
+
+
+def test_boxes_are_in_pixels_of_the_upright_photo(estimator: Estimator, portrait: NDArray[np.uint8]) -> None:
+    ((plain, _),) = estimator(portrait)
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x112] = 6  # the camera lay on its side: turned 90 degrees clockwise to be upright
+    Image.fromarray(np.rot90(portrait)).save(buffer, "PNG", exif=exif)
+    ((turned, _),) = estimator(buffer.getvalue())
+    assert turned.box == plain.box
+
+
+def test_no_face_is_an_empty_list(estimator: Estimator) -> None:
+    assert estimator(np.full((120, 160, 3), 128, np.uint8)) == []
+
+
+def test_every_face_of_a_group_is_found(estimator: Estimator, portrait: NDArray[np.uint8]) -> None:
+    found = estimator(np.concatenate([portrait, portrait[:, ::-1]], axis=1))
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)],
+    ids=lambda pixels: f"{pixels.dtype}{pixels.shape}",
+)
+def test_arrays_that_are_no_photo_are_refused(estimator: Estimator, pixels: NDArray[np.uint8]) -> None:
+    with pytest.raises(PhotoError, match=r"RGB uint8 \(H, W, 3\) is needed"):
+        estimator(pixels)
+
+
+def test_unreadable_photos_are_refused(estimator: Estimator, tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="the file is empty"):
+        estimator(b"")
+    with pytest.raises(PhotoError, match="cannot be opened"):
+        estimator(tmp_path / "absent.jpg")
+
+
+def test_the_default_networks_are_opened_once(
+    tiny_model: Write, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[OnnxModel] = []
+    path = tiny_model()
+
+    def open_model() -> OnnxModel:
+        opened.append(OnnxModel(path, threads=1))
+        return opened[-1]
+
+    monkeypatch.setattr(module, "OnnxModel", open_model)
+    monkeypatch.setattr(module, "Estimator", lambda model, detector: lambda _photo: [(model, detector)])
+    module._default_model.cache_clear()
+    first, second = estimate(portrait), estimate(portrait)
+    module._default_model.cache_clear()
+    assert len(opened) == 1
+    assert first == second
+
+
+def test_a_model_and_a_detector_may_be_given(
+    tiny_model: Write, portrait: NDArray[np.uint8], estimator: Estimator
+) -> None:
+    ((_, age),) = agewise.estimate(portrait, model=tiny_model(), detector=Detector(threads=1))
+    ((_, same),) = estimator(portrait)
+    assert age == same

@@ -1,0 +1,153 @@
+"""Faces found once and in place: tilted, small, in groups and in large photos; none where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from skimage import data
+
+from agewise.faces.detect import Detector, Face, keep_best, nearest_centre
+from agewise.faces.image import read_photo
+
+CENTRE = np.array([224.0, 110.0])
+"""Of the astronaut's face, in pixels of scikit-image's photo (512x512, NASA, public domain)."""
+PORTRAITS = 60
+
+
+@pytest.fixture(scope="module")
+def detect() -> Detector:
+    return Detector(threads=1)
+
+
+@pytest.fixture(scope="module")
+def photo() -> NDArray[np.uint8]:
+    return np.asarray(data.astronaut())
+
+
+def resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def centre(face: Face) -> NDArray[np.float64]:
+    x0, y0, x1, y1 = face.box
+    return np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+
+
+def test_the_astronaut_is_found_once(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    (face,) = detect(photo)
+    assert np.abs(centre(face) - CENTRE).max() < 25
+    assert 80 < face.size < 150
+    assert 0.7 < face.score <= 1
+    eye, other, nose, left, right = face.landmarks
+    assert eye[0] < nose[0] < other[0]
+    assert left[0] < right[0]
+    assert max(eye[1], other[1]) < nose[1] < min(left[1], right[1])
+    assert np.abs(eye - (204, 106)).max() < 8
+    assert np.abs(other - (244, 106)).max() < 8
+
+
+@pytest.mark.parametrize("angle", [-30, 30])
+def test_tilted_faces_are_found_and_their_eyes_tell_the_tilt(
+    detect: Detector, photo: NDArray[np.uint8], angle: int
+) -> None:
+    (face,) = detect(np.asarray(Image.fromarray(photo).rotate(angle, Image.Resampling.BICUBIC)))
+    x, y = face.landmarks[1] - face.landmarks[0]
+    assert np.degrees(np.arctan2(-y, x)) == pytest.approx(angle, abs=8)
+
+
+def test_a_face_of_forty_pixels_is_found_in_a_large_photo(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    side = round(512 * 40 / 107)
+    canvas = np.full((700, 900, 3), 100, np.uint8)
+    canvas[300 : 300 + side, 500 : 500 + side] = resized(photo, side, side)
+    (face,) = detect(canvas)
+    assert np.abs(centre(face) - (CENTRE * side / 512 + (500, 300))).max() < 10
+    assert face.size == pytest.approx(40, abs=10)
+
+
+def test_a_small_photo_is_enough(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    side = round(512 * 40 / 107)
+    (face,) = detect(resized(photo, side, side))
+    assert np.abs(centre(face) - CENTRE * side / 512).max() < 8
+
+
+@pytest.mark.parametrize("side", [820, 1000, 1200, 1600, 2400])
+def test_larger_photos_hold_no_more_faces(detect: Detector, photo: NDArray[np.uint8], side: int) -> None:
+    """Its badge, sleeve and flag were taken for faces from 820 pixels on before doubtful faces were looked at again."""
+    (face,) = detect(resized(photo, side, side))
+    assert np.abs(centre(face) - CENTRE * side / 512).max() < 25 * side / 512
+
+
+def test_twelve_megapixels(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    canvas = np.full((3000, 4000, 3), 128, np.uint8)
+    canvas[:, 500:3500] = resized(photo, 3000, 3000)
+    (face,) = detect(canvas)
+    scale = 3000 / 512
+    assert np.abs(centre(face) - (CENTRE * scale + (500, 0))).max() < 25 * scale
+
+
+def test_every_face_of_a_group_the_largest_first(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    head = photo[20:240, 110:330]
+    canvas = np.full((600, 900, 3), 128, np.uint8)
+    for index, side in enumerate((150, 220, 100, 180)):
+        canvas[100 : 100 + side, 220 * index : 220 * index + side] = resized(head, side, side)
+    faces = detect(canvas)
+    assert [int(centre(face)[0] // 220) for face in faces] == [1, 3, 0, 2]
+
+
+def test_no_face_in_noise_or_in_one_colour(detect: Detector) -> None:
+    rng = np.random.default_rng(0)
+    assert detect(rng.integers(0, 256, (300, 400, 3), dtype=np.uint8)) == []
+    assert detect(np.full((300, 400, 3), 128, np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (2, 5000), (40000, 30), (7, 7)])
+def test_photos_of_any_shape_are_searched(detect: Detector, shape: tuple[int, int]) -> None:
+    assert detect(np.zeros((*shape, 3), np.uint8)) == []
+
+
+def test_the_same_photo_gives_the_same_faces(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    first, second = detect(photo), detect(photo)
+    assert [face.box for face in first] == [face.box for face in second]
+    assert (first[0].landmarks == second[0].landmarks).all()
+
+
+def test_studio_portraits_hold_one_face_each(detect: Detector, shared: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(shared / "portraits-studio.parquet", columns=["image"])
+    rows = np.linspace(0, len(table) - 1, PORTRAITS).astype(int)
+    counts = [len(detect(read_photo(table["image"][int(row)].as_py()["bytes"]).pixels)) for row in rows]
+    assert counts.count(1) >= 0.99 * PORTRAITS
+
+
+def test_thresholds_outside_zero_to_one_are_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Detector(threshold=1.0)
+
+
+def test_overlapping_candidates_are_one_face_and_others_their_own() -> None:
+    def candidate(x: float, score: float) -> list[float]:
+        return [x, 10, x + 40, 50, *[x + 20, 30] * 6, score]
+
+    faces = keep_best(np.array([candidate(10, 0.9), candidate(12, 0.6), candidate(100, 0.7)]))
+    assert sorted(face.score for face in faces) == [0.7, 0.9]
+    best = max(faces, key=lambda face: face.score)
+    assert best.box[0] == pytest.approx((10 * 0.9 + 12 * 0.6) / 1.5)
+    assert keep_best(np.empty((0, 17))) == []
+
+
+def test_the_face_nearest_the_centre() -> None:
+    points = np.zeros((5, 2))
+    far, near = Face((0, 0, 10, 10), 0.9, points), Face((40, 40, 60, 60), 0.6, points)
+    assert nearest_centre([far, near], 100, 100) is near
+    assert nearest_centre([], 100, 100) is None
+
+
+def test_a_moved_face_keeps_its_shape() -> None:
+    face = Face((1.0, 2.0, 3.0, 5.0), 0.5, np.arange(10.0).reshape(5, 2)).moved(2.0, 1.0, -1.0)
+    assert face.box == (3.0, 3.0, 7.0, 9.0)
+    assert face.size == 6.0
+    assert face.landmarks[0].tolist() == [1.0, 1.0]
