@@ -63,16 +63,16 @@ class AgeDistribution:
 
     @classmethod
     def gaussian(cls, mean: ArrayLike, std: ArrayLike) -> AgeDistribution:
-        """Discrete Gaussians (Gao et al. 2017, label distribution); a std of 0 is the exact age."""
+        """Discrete Gaussians (Gao et al. 2017); a std below half a year, finer than the axis, is the exact age."""
         centre = _on_axis(mean)
         width = np.broadcast_to(np.asarray(std, dtype=np.float64), centre.shape)
         if not np.isfinite(width).all() or (width < 0).any():
             raise ValueError("a standard deviation of an age must be finite and at least 0 years")
         exact = cls.of_ages(centre).probs
-        safe = np.where(width > 0.05, width, 1.0)[:, None]
+        safe = np.where(width >= 0.5, width, 1.0)[:, None]
         energy = -0.5 * ((AGES - centre[:, None]) / safe) ** 2
         bell = np.exp(energy - energy.max(axis=1, keepdims=True))
-        return cls(np.where((width > 0.05)[:, None], bell, exact))
+        return cls(np.where((width >= 0.5)[:, None], bell, exact))
 
     @classmethod
     def of_groups(cls, low: ArrayLike, high: ArrayLike) -> AgeDistribution:

@@ -77,3 +77,54 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def faces_of() -> Callable[..., Path]:
+    """Writes a manifest of synthetic faces, the brighter the older; keywords are columns, also instead of `image`."""
+
+    def write(path: Path, ages: Any, side: int = 40, **columns: Any) -> Path:
+        import pyarrow as pa
+
+        from agewise.data.manifest import IMAGE, write_manifest
+        from agewise.faces.image import encode_jpeg
+
+        rng = np.random.default_rng(1)
+        shades = [rng.normal(40 + 1.6 * age, 6, (side, side, 3)).clip(0, 255).astype(np.uint8) for age in ages]
+        image = [{"bytes": encode_jpeg(shade), "path": None} for shade in shades]
+        table = {"image": pa.array(columns.pop("image", image), IMAGE), "age": [float(age) for age in ages], **columns}
+        return write_manifest(pa.table({name: column for name, column in table.items() if column is not None}), path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Callable[..., Any]:
+    """A recipe of seconds that learns from a manifest; keywords such as `training.epochs` as `training={...}`."""
+
+    def recipe(train: Path, runs: Path, **changes: Any) -> Any:
+        from agewise.data.settings import check
+        from agewise.training.config import Recipe
+
+        values: dict[str, Any] = {
+            "name": "tiny",
+            "runs": str(runs),
+            "data": {"train": str(train), "valid": str(train), "workers": 0},
+            "model": {"backbone": {"name": "test_resnet"}, "size": 32, "dropout": 0.2},
+            "training": {"epochs": 2, "batch": 8, "rate": 3e-3, "threads": 1},
+        }
+        for name, value in changes.items():
+            values[name] = {**values[name], **value} if isinstance(value, dict) and name in values else value
+        return check(values, Recipe, "recipe")
+
+    return recipe
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory, faces_of: Any, tiny_recipe: Any) -> Path:
+    """A finished run folder."""
+    from agewise.training.fit import train
+
+    folder = tmp_path_factory.mktemp("tiny")
+    faces = faces_of(folder / "faces.parquet", range(2, 82, 5))
+    return Path(train(tiny_recipe(faces, folder), progress=False))

@@ -59,11 +59,12 @@ def recalibrate(
     response: Annotated[Path, typer.Option(help="Where the fitted response goes (JSON), for a contract to name.")],
     fit_on: Annotated[Path | None, typer.Option(help="Annotated manifest to fit on; MANIFEST itself if none.")] = None,
     constrain: Annotated[bool, typer.Option(help="Keep only the ages of each row's known group.")] = False,
+    edge: Annotated[float, typer.Option(help="Blur of the groups' bounds: std in years.")] = 0.0,
 ) -> None:
     """Puts a teacher's ages right per age, by faces whose age or age group is known."""
     from agewise.teachers.annotate import recalibrate as run
 
-    fitted = run(manifest, out, response, fit_on=fit_on, constrain=constrain)
+    fitted = run(manifest, out, response, fit_on=fit_on, constrain=constrain, edge=edge)
     print(f"{out}: recalibrated; the teacher answers, at each age:")
     for age in (1, 5, 15, 25, 35, 45, 55, 65, 75):
         print(f"  {age:3d} years: {fitted.mean[age]:5.1f} +- {fitted.std[age]:.1f}")
@@ -74,10 +75,13 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.epochs=3.")] = None,
 ) -> None:
     """Trains a recipe; called again, it resumes what was cut off."""
+    import logging
+
     from agewise.training.config import read_recipe
     from agewise.training.fit import train as run
 
     settings = read_recipe(recipe, overrides or [])
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it would advertise on stderr
     folder = run(settings, progress=sys.stderr.isatty())
     print(f"{folder}: trained (metrics.csv; tensorboard --logdir {folder})")
 
@@ -94,7 +98,7 @@ def evaluate(
     from agewise.apps.models import open_model
     from agewise.evaluation.evaluate import evaluate as score
     from agewise.evaluation.evaluate import predict_manifest
-    from agewise.evaluation.report import facts, write_report
+    from agewise.evaluation.report import facts, tables, write_report
 
     named = open_model(model, threads)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
@@ -105,6 +109,9 @@ def evaluate(
     written = write_report(report, folder)
     for line in facts(report):
         print(line)
+    _, _, metrics = next(tables(report))
+    for metric, value, faces, says in metrics:
+        print(f"  {metric:12} {value:24} {faces:>7} faces  {says}")
     print(", ".join(str(path) for path in written))
 
 

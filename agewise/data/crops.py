@@ -34,11 +34,6 @@ class Batch:
         return np.array([reason is None for reason in self.reasons], dtype=bool)
 
 
-def part_count(manifest: Path) -> int:
-    """Parts of PART_ROWS rows that a manifest has."""
-    return -(-open_manifest(manifest, need=["image"]).metadata.num_rows // PART_ROWS)
-
-
 def parts(manifest: Path) -> Iterator[pa.Table]:
     """The manifest's rows, PART_ROWS at a time; the same parts at every call."""
     file = open_manifest(manifest, need=["image"])

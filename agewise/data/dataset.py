@@ -30,11 +30,13 @@ class Faces(Dataset[dict[str, Any]]):
         self, manifest: Path, window: Window, size: int, policy: Augmentation | None = None, seed: int = 0
     ) -> None:
         table = read_manifest(manifest, columns=["image", *LABELS], need=["image"])
+        if not len(table):
+            raise ManifestError(f"{manifest}: no row to learn from")
         self.targets, self.low, self.high = labels(table, manifest)
         self.weights = np.nan_to_num(numbers(table, "weight"), nan=1.0).astype(np.float32)
         self.images = table["image"].combine_chunks()
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
-        self.folder = manifest.parent
+        self.manifest = manifest
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -57,16 +59,22 @@ class Faces(Dataset[dict[str, Any]]):
         }
 
     def _crop(self, index: int) -> NDArray[np.uint8]:
-        image = self.images[index].as_py()
-        data = image["bytes"] or (self.folder / image["path"]).read_bytes()
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        data = self._bytes(self.images[index].as_py() or {})
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
         if decoded is None or decoded.shape[0] != decoded.shape[1]:
-            raise ManifestError(f"row {index} has no square picture that can be read (agewise prepare makes them)")
+            wanted = "square picture that can be read (agewise prepare makes them)"
+            raise ManifestError(f"{self.manifest}: row {index} has no {wanted}")
         return np.asarray(decoded, dtype=np.uint8)
+
+    def _bytes(self, image: dict[str, Any]) -> bytes:
+        if image.get("bytes") or not image.get("path"):
+            return image.get("bytes") or b""
+        path = self.manifest.parent / image["path"]
+        return path.read_bytes() if path.is_file() else b""
 
 
 def labels(table: pa.Table, name: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Targets (N, 101) and the bounds (N,), (N,) in years between which each true age is known to lie.
+    """Targets (N, 101) and the bounds (N,), (N,) in years between which each true age is known to lie, NaN if not.
 
     Raises ManifestError where a row has no label at all.
     """

@@ -140,7 +140,9 @@ def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
 
 
 def distributions(table: pa.Table) -> AgeDistribution:
-    """Column `age_probs` as an AgeDistribution."""
+    """Column `age_probs`, which has no null, as an AgeDistribution."""
+    if table["age_probs"].null_count:
+        raise ManifestError(f"{table['age_probs'].null_count} rows have no age_probs")
     flat = table["age_probs"].combine_chunks().flatten().to_numpy()
     return AgeDistribution(flat.reshape(-1, len(AGES)))
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
-from agewise.data.manifest import COLUMNS, ManifestError, faults, fingerprint, open_manifest
+from agewise.data.crops import parts
+from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, faults, fingerprint, open_manifest
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
 from agewise.faces.detect import Detector, Face, nearest_centre
-from agewise.faces.image import EXTENSIONS, PhotoError, encode_jpeg, read_photo
+from agewise.faces.image import PhotoError, encode_jpeg, images_below, read_photo
 
 Frame = Literal["aligned", "square"]
 Row = dict[str, Any]
@@ -30,22 +31,6 @@ class Prepared:
     pictures: int
     faces: int
     rejects: list[tuple[str, str]]
-
-
-def photos_in(paths: Iterable[Path]) -> list[Path]:
-    """The image files named, or below the folders named, in order.
-
-    Raises ManifestError naming a path that is absent.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found += sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
-        elif path.exists():
-            found.append(path)
-        else:
-            raise ManifestError(f"{path}: no such file or folder")
-    return found
 
 
 def prepare(
@@ -68,12 +53,12 @@ def prepare(
     if not 32 <= size <= 1024:
         raise ManifestError(f"the crop size is {size} pixels; 32..1024 is allowed")
     detect = detector or Detector(threads=1)
-    total, batches = _pictures(source)
-    if total == 0:
+    pictures = _pictures(source)
+    if pictures.count == 0:
         raise ManifestError(f"{source}: no picture there")
     plan = {
         "source": str(source.resolve()),
-        "content": fingerprint(source) if source.is_file() else total,
+        "content": pictures.content,
         "frame": frame,
         "size": size,
         "every_face": every_face,
@@ -82,10 +67,11 @@ def prepare(
     shards = Shards(target, plan)
 
     def crops_of(row: Row) -> list[Row] | str:
-        if row["image"] is None:
+        image = row["image"] or {}
+        if not (image.get("bytes") or image.get("path")):
             return "no image in the row"
         try:
-            photo = read_photo(row["image"]["bytes"] or row["image"]["path"])
+            photo = read_photo(image["bytes"] or pictures.folder / image["path"])
         except PhotoError as error:
             return str(error)
         faces = detect(photo.pixels)
@@ -98,21 +84,21 @@ def prepare(
 
     with ThreadPoolExecutor(threads) as pool:
         count = 0
-        for index, rows in enumerate(batches):
+        for index, table in enumerate(pictures.parts):
             if not shards.done(index):
-                bad = dict(faults(_table(rows, rows)))
-                good = [row for n, row in enumerate(rows) if n not in bad]
-                results = pool.map(crops_of, good)
+                bad = dict(faults(table))
+                rows = table.to_pylist()
+                results = pool.map(crops_of, (row for n, row in enumerate(rows) if n not in bad))
                 made = [bad[n] if n in bad else next(results) for n in range(len(rows))]
-                rejects = [[_name(rows, n), reason] for n, reason in enumerate(made) if isinstance(reason, str)]
+                rejects = [[_name(rows[n], count + n), why] for n, why in enumerate(made) if isinstance(why, str)]
                 crops = [crop for group in made if not isinstance(group, str) for crop in group]
-                shards.write(index, _table(crops, rows), rejects)
-            count += len(rows)
-            progress(count, total)
+                shards.write(index, pa.Table.from_pylist(crops, schema=_schema(table.schema)), rejects)
+            count += len(table)
+            progress(count, pictures.count)
     dropped = [(picture, reason) for picture, reason in shards.notes()]
     faces = shards.join({"step": "prepare", "frame": frame, "size": size, "content": plan["content"]})
     _write_rejects(target.with_suffix(".rejects.csv"), dropped)
-    return Prepared(total, faces, dropped)
+    return Prepared(pictures.count, faces, dropped)
 
 
 def _crop(row: Row, pixels: Any, face: Face, frame: Frame, size: int, scale: float) -> Row:
@@ -127,28 +113,39 @@ def _crop(row: Row, pixels: Any, face: Face, frame: Frame, size: int, scale: flo
     }
 
 
-def _pictures(source: Path) -> tuple[int, Iterator[list[Row]]]:
-    """How many pictures there are, and rows of them, PART_ROWS at a time."""
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """What goes in: how many, a hash of which, where relative paths start, and the rows part by part."""
+
+    count: int
+    content: str
+    folder: Path
+    parts: Iterator[pa.Table]
+
+
+def _pictures(source: Path) -> _Pictures:
     if source.suffix == ".parquet":
-        file = open_manifest(source, need=["image"])
-        return file.metadata.num_rows, (batch.to_pylist() for batch in file.iter_batches(PART_ROWS))
-    paths = photos_in([source])
-    rows = iter([{"image": {"bytes": None, "path": str(path)}} for path in paths])
-    return len(paths), iter(lambda: list(islice(rows, PART_ROWS)), [])
+        count = open_manifest(source, need=["image"]).metadata.num_rows
+        return _Pictures(count, fingerprint(source), source.parent, parts(source))
+    if not source.exists():
+        raise ManifestError(f"{source}: no such file or folder")
+    paths = images_below(source) if source.is_dir() else [source]
+    listed = "\n".join(f"{path} {path.stat().st_size}" for path in paths)
+    tables = (
+        pa.table({"image": pa.array([{"bytes": None, "path": str(path.resolve())} for path in some], IMAGE)})
+        for some in (paths[start : start + PART_ROWS] for start in range(0, len(paths), PART_ROWS))
+    )
+    return _Pictures(len(paths), hashlib.sha256(listed.encode()).hexdigest(), Path(), tables)
 
 
-def _table(rows: list[Row], given: list[Row]) -> pa.Table:
-    names = [*given[0], *(name for name in ("box", "landmarks", "score") if name not in given[0])]
-    arrays = {}
-    for name in names:
-        values = [row.get(name) for row in rows]
-        text = all(value is None or isinstance(value, str) for value in values)
-        arrays[name] = pa.array(values, type=COLUMNS.get(name, pa.string() if text else None))
-    return pa.table(arrays)
+def _schema(given: pa.Schema) -> pa.Schema:
+    """The given columns, with ours in our types, and box, landmarks and score."""
+    names = [*given.names, *(name for name in ("box", "landmarks", "score") if name not in given.names)]
+    return pa.schema([(name, COLUMNS[name] if name in COLUMNS else given.field(name).type) for name in names])
 
 
-def _name(rows: list[Row], number: int) -> str:
-    return str((rows[number]["image"] or {}).get("path") or f"row {number}")
+def _name(row: Row, number: int) -> str:
+    return str((row["image"] or {}).get("path") or f"row {number}")
 
 
 def _write_rejects(path: Path, rejects: list[tuple[str, str]]) -> None:

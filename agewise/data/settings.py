@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -44,6 +44,8 @@ def check(values: dict[str, Any], kind: type[S], where: str) -> S:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or kind.__name__.lower()
+        if first["type"] == "value_error":  # of a validator here, which says itself what was given
+            raise SettingsError(f"{where}: {name}: {first['ctx']['error']}") from error
         given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
         if first["type"] == "extra_forbidden":
             parent = _model_at(kind, first["loc"][:-1])
@@ -71,7 +73,9 @@ def _model_at(kind: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
     for name in path:
         field = kind.model_fields.get(str(name))
         annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        models = [part for part in get_args(annotation) or (annotation,) if isinstance(part, type)]
+        inner = next((part for part in models if issubclass(part, BaseModel)), None)  # also of `Table | None`
+        if inner is None:
             return kind
-        kind = annotation
+        kind = inner
     return kind

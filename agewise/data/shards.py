@@ -38,9 +38,6 @@ class Shards:
                 raise ManifestError(
                     f"{self.folder} was begun with another {', '.join(changed)}; delete it, or write to another file"
                 )
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(exist_ok=True)
-        _write(said, lambda path: path.write_text(json.dumps(plan, indent=1)))
 
     def path(self, index: int) -> Path:
         """Where part `index` stands."""
@@ -52,6 +49,10 @@ class Shards:
 
     def write(self, index: int, table: pa.Table, notes: list[list[str]] | None = None) -> None:
         """Puts a part in place, with notes (rejects and their reasons) that `notes` gives back."""
+        plan = self.folder / "plan.json"
+        if not plan.exists():  # only now: a step that fails before its first part leaves nothing behind
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(plan, lambda path: path.write_text(json.dumps(self.plan, indent=1)))
         said = table.replace_schema_metadata({b"notes": json.dumps(notes or [])})
         _write(self.path(index), lambda path: pq.write_table(said, path))
 

@@ -116,6 +116,8 @@ def _traced(model: AgeModel, size: int) -> onnx.ModelProto:
         graph = onnx.load(folded)
     graph.producer_name = "agewise"
     del graph.metadata_props[:]
+    for node in graph.graph.node:
+        del node.metadata_props[:]  # torch's stack traces, with the paths of this machine
     return graph
 
 

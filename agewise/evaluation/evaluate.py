@@ -68,7 +68,8 @@ def predict_manifest(
     """The file of the ages that a model, called `name`, predicts for the crops of a manifest that knows their ages.
 
     A crop that cannot be read is a row with its reason. A call after a kill goes on where the first one stopped, but
-    not under another name or on another manifest: two models need two names.
+    not under another name or on another manifest: two models need two names. A finished file of that model and manifest
+    is not made again.
 
     Raises:
         ManifestError: no usable manifest, or no age known in it.
@@ -83,6 +84,9 @@ def predict_manifest(
         raise ManifestError(f"{source}: column {', '.join(clash)} would be overwritten by the predictions; rename it")
     _labels_of(source, read_manifest(source, LABELS))
     content = fingerprint(source)
+    said = {"step": "predict", "name": name, "manifest": source.name, "content": content}
+    if Path(target_parquet).exists() and said.items() <= metadata(target_parquet).items():
+        return Path(target_parquet)
     schema = pa.schema([*given, *PREDICTED.items()])
     shards = Shards(target_parquet, {"manifest": str(source.resolve()), "content": content, "name": name})
     total, first = file.metadata.num_rows, 0
@@ -97,7 +101,7 @@ def predict_manifest(
             shards.write(index, pa.concat_tables(made))
         first += len(table)
         progress(first, total)
-    shards.join({"step": "predict", "name": name, "manifest": source.name, "content": content})
+    shards.join(said)
     return Path(target_parquet)
 
 

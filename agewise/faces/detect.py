@@ -24,7 +24,7 @@ DOMINANT = 0.25
 """The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
-CONFIRMED = 0.55
+CONFIRMED = 0.58
 """The least mean score of a doubtful small face over its first sight and those views."""
 MOUTH = 0.83
 """Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from agewise.ages import AgeDistribution
-from agewise.data.settings import Settings
+from agewise.data.settings import Settings, SettingsError
 from agewise.faces.align import Window, cut
 from agewise.model.backbone import Backbone, BackboneSettings
 from agewise.model.heads import HEADS
@@ -48,6 +48,19 @@ class AgeModel(nn.Module):
         self.settings = settings
         self.backbone = Backbone(settings.backbone, pretrained)
         self.head = HEADS[settings.head](self.backbone.features, settings.dropout)
+        self._try()
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Raises SettingsError where the backbone cannot take crops of the size set, as some transformers cannot."""
+        size = self.settings.size
+        training = self.training
+        try:
+            self.eval()(torch.zeros(1, size, size, 3, dtype=torch.uint8))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            why = " ".join(str(error).split()) or "its layers do not fit"
+            raise SettingsError(f"model.size: {self.settings.backbone.name} takes no {size} pixels: {why}") from error
+        self.train(training)
 
     @property
     def window(self) -> Window:

@@ -55,7 +55,10 @@ def build(settings: BackboneSettings, pretrained: bool) -> nn.Module:
         raise SettingsError(f"timm has no backbone {settings.name!r}; it has {', '.join(near)} ...")
     fetch = pretrained and settings.weights == "timm"
     options: dict[str, Any] = dict(settings.options)
-    network: nn.Module = timm.create_model(settings.name, pretrained=fetch, num_classes=0, **options)
+    try:
+        network: nn.Module = timm.create_model(settings.name, pretrained=fetch, num_classes=0, **options)
+    except TypeError as error:
+        raise SettingsError(f"backbone.options: {settings.name} does not take {options}: {error}") from error
     if pretrained and settings.weights and not fetch:
         load_weights(network, Path(settings.weights))
     return network

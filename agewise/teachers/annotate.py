@@ -25,9 +25,15 @@ from agewise.data.manifest import (
 )
 from agewise.data.shards import Shards
 from agewise.teachers.ensemble import Ensemble
-from agewise.teachers.recalibrate import Response, fit_response
+from agewise.teachers.recalibrate import Response, blurred, fit_response
 
 Progress = Callable[[int, int], None]
+
+GROWN = 20.0
+"""The age from which people who label age groups err alike; they err less on children."""
+
+BOUNDS = ("age", "age_low", "age_high")
+"""The columns that say what is known of a face."""
 
 
 def annotate(
@@ -43,51 +49,65 @@ def annotate(
 
     identity: what the teacher is (a fingerprint), so that a resumed run is not finished by another one.
 
-    Returns the number of faces annotated and the rows left out, each with its reason.
+    Returns the number of faces annotated and the rows left out, each with its reason. A finished target of the same
+    manifest and teacher is not made again; one of another is refused.
     """
     total = open_manifest(manifest, need=["image"]).metadata.num_rows
+    if total == 0:
+        raise ManifestError(f"{manifest}: no row to annotate")
+    read_manifest(manifest, columns=[*BOUNDS, "age_std"])  # a label that cannot be is found before the long work
     plan = {"manifest": fingerprint(manifest), "teacher": identity}
+    if target.exists():
+        return _finished(target, {"step": "annotate", **plan})
     shards = Shards(target, plan)
     done = 0
     for index, table in enumerate(parts(manifest)):
         if not shards.done(index):
             pieces: list[pa.Table] = []
             notes: list[list[str]] = []
+            first = done
             for read in read_batches(table, manifest.parent, batch):
                 pieces.append(_annotated(read, teacher))
-                first = done + len(pieces) * batch - batch
                 notes += [[f"row {first + n}", reason] for n, reason in enumerate(read.reasons) if reason]
-                progress(min(done + len(pieces) * batch, total), total)
+                first += len(read.rows)
+                progress(first, total)
             shards.write(index, pa.concat_tables(pieces), notes)
         done += len(table)
         progress(done, total)
-    if total == 0:
-        raise ManifestError(f"{manifest}: no row to annotate")
     left_out = [(row, reason) for row, reason in shards.notes()]
-    return shards.join({**metadata(manifest), "step": "annotate", **plan}), left_out
+    return shards.join({**metadata(manifest), "step": "annotate", **plan, "left_out": left_out}), left_out
 
 
 def recalibrate(
-    manifest: Path, target: Path, response: Path, *, fit_on: Path | None = None, constrain: bool = False
+    manifest: Path,
+    target: Path,
+    response: Path,
+    *,
+    fit_on: Path | None = None,
+    constrain: bool = False,
+    edge: float = 0.0,
 ) -> Response:
     """Writes an annotated manifest with recalibrated `age_probs`, and the fitted Response as JSON.
 
     fit_on: the annotated manifest with ages or groups to fit on; `manifest` itself where None.
     constrain: each distribution keeps only the ages of its row's known group.
+    edge: std, in years, by which the known groups' bounds are blurred first (less below GROWN): labels err too.
     """
+    if target.is_dir() or response.is_dir():
+        raise ManifestError(f"{target if target.is_dir() else response}: a folder; the name of a file is needed")
     fitted_on = read_manifest(fit_on or manifest, need=["age_probs"])
-    labelled = ~np.isnan(numbers(fitted_on, "age")) | ~np.isnan(numbers(fitted_on, "age_low"))
+    labelled = ~np.all([np.isnan(numbers(fitted_on, name)) for name in BOUNDS], axis=0)
     if not labelled.any():
         raise ManifestError(f"{fit_on or manifest}: no row with an age, or with age_low and age_high")
     chosen = fitted_on.filter(pa.array(labelled))
     fitted = fit_response(distributions(chosen).mean, known(chosen).probs)
     table = read_manifest(manifest, need=["age_probs"])
-    within = known(table).probs if constrain else None
+    within = blurred(known(table).probs, edge, GROWN) if constrain else None
     ages = fitted.posterior(distributions(table).mean, within)
     column = table.schema.get_field_index("age_probs")
-    said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain}
-    write_manifest(table.set_column(column, "age_probs", probs_column(ages)), target, said)
+    said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain, "edge": edge}
     fitted.write(response)
+    write_manifest(table.set_column(column, "age_probs", probs_column(ages)), target, said)
     return fitted
 
 
@@ -102,6 +122,14 @@ def known(table: pa.Table) -> AgeDistribution:
     exact = ~np.isnan(age)
     groups[exact] = AgeDistribution.of_ages(age[exact]).probs
     return AgeDistribution(groups)
+
+
+def _finished(target: Path, said: dict[str, Any]) -> tuple[int, list[tuple[str, str]]]:
+    """What annotate returned when it wrote `target`; refuses a file that another manifest or teacher made."""
+    earlier = metadata(target)
+    if any(earlier.get(key) != value for key, value in said.items()):
+        raise ManifestError(f"{target} exists and is not this teacher's for this manifest; delete it, or write another")
+    return open_manifest(target).metadata.num_rows, [(row, reason) for row, reason in earlier.get("left_out", [])]
 
 
 def _annotated(read: Batch, teacher: Predictor) -> pa.Table:

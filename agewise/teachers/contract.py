@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from agewise.data.settings import Settings, read_settings
 
@@ -19,6 +19,13 @@ class Input(Settings):
     colours: Literal["RGB", "BGR"]
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @field_validator("scale")
+    @classmethod
+    def _divides(cls, scale: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(abs(value) for value in scale) == 0:
+            raise ValueError(f"{list(scale)} holds a 0, by which no pixel can be divided")
+        return scale
 
 
 class Crop(Settings):

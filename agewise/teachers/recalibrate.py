@@ -8,6 +8,7 @@ into a distribution over a, within the known group where there is one.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,10 +41,17 @@ class Response:
         return AgeDistribution(np.exp(energy - energy.max(axis=1, keepdims=True)))
 
     def write(self, path: Path | str) -> None:
-        """Saves as JSON."""
+        """Saves as JSON, renamed into place when it is complete."""
         values = {"mean": self.mean, "std": self.std, "prior": self.prior}
         rows = {name: [round(float(v), 6) for v in array] for name, array in values.items()}
-        Path(path).write_text(json.dumps(rows, indent=None) + "\n")
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(json.dumps(rows) + "\n")
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path | str) -> Response:
@@ -51,10 +59,12 @@ class Response:
         try:
             values = json.loads(Path(path).read_text())
             arrays = [np.asarray(values[name], dtype=np.float64) for name in ("mean", "std", "prior")]
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path}: not a recalibration ({error})") from error
         if any(array.shape != AGES.shape or not np.isfinite(array).all() for array in arrays) or arrays[1].min() <= 0:
             raise ValueError(f"{path}: not a recalibration (three rows of {len(AGES)} finite numbers are needed)")
+        if arrays[2].min() < 0 or arrays[2].max() == 0:
+            raise ValueError(f"{path}: not a recalibration (its prior is no distribution)")
         return cls(*arrays)
 
 
@@ -79,7 +89,7 @@ def fit_response(estimate: NDArray[np.float64], known: NDArray[np.float64], roun
     if len(estimate) < 100:
         raise ValueError(f"{len(estimate)} labelled faces do not fix a recalibration; 100 or more are needed")
     hat = _hats()
-    prior = _smoothed(known.mean(axis=0))
+    prior = blurred(known.mean(axis=0), 4.0)
     mean, std = AGES.copy(), np.full(len(AGES), 6.0)
     for _ in range(rounds):
         belief = Response(mean, std, prior).posterior(estimate, known).probs
@@ -109,7 +119,15 @@ def _stiffness(strength: float) -> NDArray[np.float64]:
     return strength * bends.T @ bends + 1e-9 * np.eye(len(KNOTS))
 
 
-def _smoothed(prior: NDArray[np.float64], width: float = 4.0) -> NDArray[np.float64]:
-    kernel = np.exp(-0.5 * ((AGES[:, None] - AGES[None, :]) / width) ** 2)
-    smooth = (kernel / kernel.sum(axis=0)) @ prior
-    return smooth / smooth.sum()
+def blurred(probs: NDArray[np.float64], std: float, full_at: float = 0.0) -> NDArray[np.float64]:
+    """Distributions (N, 101), or one (101,), blurred along the ages by a Gaussian of `std` years; 0 leaves them.
+
+    full_at: below this age the blur shrinks in proportion, as people's errors do on children.
+    """
+    if not 0 <= std <= 30:
+        raise ValueError(f"the blur is {std:g} years; 0..30 is allowed")
+    if std == 0:
+        return probs
+    widths = std * (np.clip((AGES + 1) / full_at, 0, 1) if full_at else np.ones(len(AGES)))
+    kernel = np.exp(-0.5 * ((AGES[:, None] - AGES[None, :]) / widths[:, None]) ** 2)
+    return probs @ (kernel / kernel.sum(axis=1, keepdims=True))

@@ -7,13 +7,27 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from agewise.ages import AGES, AgeDistribution, Predictor
 from agewise.faces.align import Window, cut
 from agewise.teachers.contract import Contract, read_contract
 from agewise.teachers.ensemble import Ensemble
 from agewise.teachers.recalibrate import Recalibrated, Response
+
+_FAILING = (
+    onnx_errors.Fail,
+    onnx_errors.InvalidArgument,
+    onnx_errors.InvalidGraph,
+    onnx_errors.InvalidProtobuf,
+    onnx_errors.NotImplemented,
+    onnx_errors.RuntimeException,
+)
+"""What ONNX Runtime raises, which has no base class but Exception."""
+
+
+ROUNDING = 0.01
+"""By how much a face's class probabilities may miss a sum of 1: what half precision leaves of a softmax is less."""
 
 
 class TeacherError(ValueError):
@@ -34,19 +48,25 @@ class OnnxTeacher:
             raise TeacherError(f"teacher {self.name}: no file {path}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what fails is raised here in one line, not logged as well
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except (RuntimeException, RuntimeError) as error:
-            raise TeacherError(f"teacher {self.name}: {path} is not an ONNX network") from error
+        except onnx_errors.InvalidProtobuf as error:
+            raise TeacherError(f"teacher {self.name}: {path} is not an ONNX file, or a damaged one") from error
+        except _FAILING as error:
+            why = str(error).splitlines()[0]
+            raise TeacherError(f"teacher {self.name}: ONNX Runtime cannot load {path}: {why}") from error
         self._check()
 
     def _check(self) -> None:
         inputs = {item.name: item.shape for item in self._session.get_inputs()}
+        kinds = {item.name: item.type for item in self._session.get_inputs()}
         outputs = {item.name: item.shape for item in self._session.get_outputs()}
         for kind, name, there in (("input", self.input.name, inputs), ("output", self.output.name, outputs)):
             if name not in there:
                 raise TeacherError(f"teacher {self.name}: no {kind} {name}; the network has {', '.join(there)}")
+        if len(inputs) > 1 or kinds[self.input.name] != "tensor(float)":
+            raise TeacherError(f"teacher {self.name}: the network's inputs are {kinds}; one of tensor(float) is needed")
         size = self.input.size
         wanted = (3, size, size) if self.input.layout == "NCHW" else (size, size, 3)
         given = inputs[self.input.name][1:]
@@ -54,12 +74,26 @@ class OnnxTeacher:
             raise TeacherError(
                 f"teacher {self.name}: input (N, {_row(wanted)}) in the contract, {given} in the network"
             )
-        last = outputs[self.output.name][-1]
-        if self.output.kind == "years" and isinstance(last, int) and last != 1:
-            raise TeacherError(f"teacher {self.name}: output {self.output.name} has {last} values a face; years is one")
-        if self.output.kind != "years" and isinstance(last, int) and self.output.first + last > len(AGES):
-            top = self.output.first + last - 1
-            raise TeacherError(f"teacher {self.name}: {last} classes end at the age {top}; 100 is the last")
+        if isinstance(first := inputs[self.input.name][0], int):
+            raise TeacherError(
+                f"teacher {self.name}: the network takes {first} faces at a time; a free number is needed"
+            )
+        shape = outputs[self.output.name]
+        if len(shape) > 1 and all(isinstance(n, int) for n in shape[1:]):
+            self._check_values(int(np.prod(shape[1:])))
+
+    def _check_values(self, count: int) -> None:
+        """Raises TeacherError unless so many values a face can be what the contract says of the output."""
+        if self.output.kind == "years" and count != 1:
+            raise TeacherError(
+                f"teacher {self.name}: output {self.output.name} has {count} values a face; years is one"
+            )
+        top = self.output.first + count - 1
+        if self.output.kind != "years" and (count < 2 or top > AGES[-1]):
+            raise TeacherError(
+                f"teacher {self.name}: output {self.output.name} has {count} classes, from the age {self.output.first} "
+                f"to {top}; 2 or more within 0..100 are needed"
+            )
 
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of crops (N, H, H, 3) in the standard frame. Raises TeacherError on a value that is no number."""
@@ -69,7 +103,15 @@ class OnnxTeacher:
         values = (pixels - np.array(self.input.mean, np.float32)) / np.array(self.input.scale, np.float32)
         if self.input.layout == "NCHW":
             values = values.transpose(0, 3, 1, 2)
-        raw = self._session.run([self.output.name], {self.input.name: np.ascontiguousarray(values)})[0]
+        try:
+            raw = self._session.run([self.output.name], {self.input.name: np.ascontiguousarray(values)})[0]
+        except _FAILING as error:
+            raise TeacherError(f"teacher {self.name}: the network fails: {str(error).splitlines()[0]}") from error
+        if not raw.ndim or len(raw) != len(crops):
+            raise TeacherError(
+                f"teacher {self.name}: {len(crops)} faces gave output {raw.shape}; one row a face is needed"
+            )
+        self._check_values(raw.size // max(1, len(crops)))
         if not np.isfinite(raw).all():
             bad = int(np.argmax(~np.isfinite(raw).reshape(len(raw), -1).all(axis=1)))
             raise TeacherError(f"teacher {self.name}: face {bad} of a batch got a value that is no number")
@@ -80,6 +122,8 @@ class OnnxTeacher:
             return AgeDistribution.gaussian(np.clip(raw[:, 0], AGES[0], AGES[-1]), self.output.std)
         if self.output.kind == "logits":
             raw = np.exp(raw - raw.max(axis=1, keepdims=True))
+        elif raw.min() < -ROUNDING or np.abs(raw.sum(axis=1) - 1).max() > ROUNDING:
+            raise TeacherError(f"teacher {self.name}: output {self.output.name} is no probabilities; is it logits?")
         probs = np.zeros((len(raw), len(AGES)))
         probs[:, self.output.first : self.output.first + raw.shape[1]] = np.maximum(raw, 0.0)
         return AgeDistribution(probs)

@@ -42,6 +42,7 @@ class TrainingSettings(Settings):
     head_rate: float = Field(default=1.0, gt=0, description="factor on the head's learning rate")
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
     clip: float = Field(default=1.0, ge=0, description="largest norm of a gradient; 0: no limit")
+    mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta from which mixing shares come; 0: none")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, a step; 0: none")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     seed: int = Field(default=0, ge=0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -19,16 +22,23 @@ from torch.utils.data import DataLoader, Sampler
 
 import agewise
 from agewise.data.dataset import Faces, balanced_weights
-from agewise.data.manifest import fingerprint
+from agewise.data.manifest import ManifestError, fingerprint
 from agewise.data.settings import SettingsError, check
 from agewise.faces.align import Window
 from agewise.model.age_model import AgeModel
 from agewise.model.backbone import reopen_norms
 from agewise.training.config import Recipe
-from agewise.training.module import AgeModule, channels_last
+from agewise.training.module import AgeModule, Batch, channels_last
 
 NORM_FACES = 512
 """Faces from which folded batch norms are re-estimated."""
+_NOISE = (
+    "exists and is not empty",
+    "does not have many workers",
+    "have no `val_dataloader`",
+    r".*\(treespec, LeafSpec\)",
+)
+"""Warnings of Lightning that no user can heed: of a folder to be resumed, of the recipe's choices, of Lightning."""
 
 
 def train(recipe: Recipe, progress: bool = True) -> Path:
@@ -38,12 +48,12 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     events, last.ckpt (to resume from) and, once training is over, model.safetensors.
 
     Raises:
-        SettingsError: the folder holds a run of another recipe.
+        SettingsError: the folder holds another run, or the network cannot be made.
         ManifestError: a manifest cannot be used.
     """
     folder = recipe.folder
     faces, valid = _faces(recipe)
-    _claim(folder, recipe)
+    _refuse_another(folder, recipe)
     if (folder / "model.safetensors").exists():
         return folder
     L.seed_everything(recipe.training.seed, verbose=False)
@@ -55,14 +65,24 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
         chosen = np.random.default_rng(recipe.training.seed).permutation(len(faces))[:NORM_FACES]
         reopen_norms(model.backbone, torch.stack([faces[int(index)]["crop"] for index in chosen]))
     channels_last(model).train()
-    trainer = _trainer(recipe, progress)
-    trainer.fit(
-        AgeModule(recipe, model),
-        _loader(faces, recipe, recipe.data.balance),
-        _loader(valid, recipe) if valid else None,
-        ckpt_path=resume if resume.exists() else None,
-        weights_only=True,
-    )
+    _claim(folder, recipe)
+    epoch, step = _position(resume) if resume.exists() else (0, 0)
+    loader = _loader(faces, recipe, recipe.data.balance)
+    faces.epoch = loader.sampler.epoch = epoch  # type: ignore[attr-defined]  # Lightning asks for faces before it says
+    with warnings.catch_warnings():
+        for said in _NOISE:
+            warnings.filterwarnings("ignore", f".*{said}")
+        trainer = _trainer(recipe, progress, len(loader), step)
+        try:
+            trainer.fit(
+                AgeModule(recipe, model),
+                loader,
+                _loader(valid, recipe) if valid else None,
+                ckpt_path=resume if resume.exists() else None,
+                weights_only=True,
+            )
+        except ManifestError as error:  # from a loader's process, with a traceback in front
+            raise ManifestError(str(error).strip().rpartition("ManifestError: ")[2]) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
     partial = folder / ".model.partial"
@@ -107,12 +127,27 @@ class EpochSampler(Sampler[int]):
         return iter(np.resize(drawn, self.count).tolist())
 
 
-class _EpochOfFaces(Callback):
-    """Tells the dataset which epoch it is, so that its random views differ between epochs and not between runs."""
+class _Epoch(Callback):
+    """Ties all randomness to seed and epoch, so that a resumed run ends as one that was not cut off."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Tells the dataset which random views to make."""
         faces = trainer.train_dataloader.dataset  # type: ignore[union-attr]  # one loader, set above
         faces.epoch = trainer.current_epoch
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,  # noqa: ARG002
+        batch: Batch,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Seeds dropout; not at the epoch's start, after which the loaders draw a number in some epochs only."""
+        if batch_idx == 0:
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)[0]))
 
 
 def _faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
@@ -136,10 +171,10 @@ def _loader(faces: Faces, recipe: Recipe, balance: float | None = None) -> DataL
     )
 
 
-def _trainer(recipe: Recipe, progress: bool) -> L.Trainer:
+def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Trainer:
     folder, settings = recipe.folder, recipe.training
     callbacks: list[Callback] = [
-        _EpochOfFaces(),
+        _Epoch(settings.seed),
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if settings.ema:
@@ -152,34 +187,69 @@ def _trainer(recipe: Recipe, progress: bool) -> L.Trainer:
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip or None,
         callbacks=callbacks,
-        logger=[CSVLogger(folder, name="", version=""), TensorBoardLogger(folder, name="", version="")],
+        logger=[_csv_logger(folder, step), TensorBoardLogger(folder, name="", version="")],
         enable_progress_bar=progress,
         enable_model_summary=False,
-        log_every_n_steps=20,
+        log_every_n_steps=min(20, batches),
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
 
 
-def _claim(folder: Path, recipe: Recipe) -> None:
-    """Writes what the run is; refuses a folder that holds another one."""
+def _position(checkpoint: Path) -> tuple[int, int]:
+    """The epoch and the step that come after a Lightning checkpoint."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return state["epoch"] + 1, state["global_step"]
+
+
+def _csv_logger(folder: Path, step: int) -> CSVLogger:
+    """Lightning's logger of metrics.csv, which deletes a file that is there, with the rows up to a step put back."""
+    path, earlier = folder / "metrics.csv", []
+    if path.exists():
+        with path.open(newline="") as stream:
+            earlier = [row for row in csv.DictReader(stream) if int(row["step"]) < step]
+    logger = CSVLogger(folder, name="", version="")
+    logger.experiment.metrics += earlier
+    logger.save()
+    return logger
+
+
+def _manifests(recipe: Recipe) -> dict[str, str]:
+    return {path: fingerprint(path) for path in (recipe.data.train, recipe.data.valid) if path}
+
+
+def _refuse_another(folder: Path, recipe: Recipe) -> None:
+    """Raises SettingsError where the folder holds a run of another recipe, or of other faces."""
+    if not (folder / "recipe.json").exists() or not (folder / "run.json").exists():
+        return
     said = folder / "recipe.json"
-    resolved = json.loads(recipe.model_dump_json())
-    if said.exists() and (earlier := json.loads(said.read_text())) != resolved:
-        changed = [key for key in resolved if earlier.get(key) != resolved[key]]
+    earlier = check(json.loads(said.read_text()), Recipe, str(said))
+    changed = [name for name in Recipe.model_fields if getattr(earlier, name) != getattr(recipe, name)]
+    if not changed and json.loads((folder / "run.json").read_text())["manifests"] != _manifests(recipe):
+        changed = ["content of its manifests"]
+    if changed:
         raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")
+
+
+def _claim(folder: Path, recipe: Recipe) -> None:
+    """Writes what the run is."""
     folder.mkdir(parents=True, exist_ok=True)
-    said.write_text(json.dumps(resolved, indent=1) + "\n")
-    manifests = [path for path in (recipe.data.train, recipe.data.valid) if path]
+    _write(folder / "recipe.json", recipe.model_dump(mode="json"))
     run = {
         "seed": recipe.training.seed,
-        "manifests": {path: fingerprint(path) for path in manifests},
+        "manifests": _manifests(recipe),
         "agewise": agewise.__version__,
         "versions": {"torch": torch.__version__, "lightning": L.__version__, "timm": timm.__version__},
         "python": platform.python_version(),
         "threads": recipe.training.threads or torch.get_num_threads(),
     }
-    (folder / "run.json").write_text(json.dumps(run, indent=1) + "\n")
+    _write(folder / "run.json", run)
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(partial, path)
 
 
 def _best_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

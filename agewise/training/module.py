@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,18 +28,36 @@ class AgeModule(L.LightningModule):
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted mean loss of a batch."""
-        raw = self.model(batch["crop"])
-        losses = self.loss(raw, batch["target"], self.recipe.loss.mean_weight)
-        loss = (losses * batch["weight"]).sum() / batch["weight"].sum().clamp_min(1e-6)
+        crops, targets, weights = batch["crop"], batch["target"], batch["weight"]
+        if self.recipe.training.mixup:
+            crops, targets, weights = self._mixed(crops, targets, weights)
+        raw = self.model(crops)
+        losses = self.loss(raw, targets, self.recipe.loss.mean_weight)
+        loss = (losses * weights).sum() / weights.sum().clamp_min(1e-6)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: try a lower training.rate")
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(raw))
         return loss
 
+    def _mixed(self, crops: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Each face blended with the next of its batch, as are their targets (Zhang et al. 2018, mixup)."""
+        alpha = self.recipe.training.mixup
+        rng = np.random.default_rng((self.recipe.training.seed, self.global_step))
+        share = float(rng.beta(alpha, alpha))
+        blended = share * crops.float() + (1 - share) * crops.roll(1, 0).float()
+        return (
+            blended,
+            share * targets + (1 - share) * targets.roll(1, 0),
+            share * weights + (1 - share) * weights.roll(1, 0),
+        )
+
     def validation_step(self, batch: Batch, _index: int) -> None:
-        """Years outside what is known of each face, and the share inside."""
-        age = self.model.probs(batch["crop"]) @ torch.arange(101.0, device=self.device)
-        outside = torch.maximum(batch["low"] - age, age - batch["high"]).clamp_min(0.0)
+        """Years outside what is known of each face, and the share inside; faces of unknown age are left out."""
+        known = ~(batch["low"].isnan() | batch["high"].isnan())
+        if not known.any():
+            return
+        age = self.model.probs(batch["crop"][known]) @ torch.arange(101.0, device=self.device)
+        outside = torch.maximum(batch["low"][known] - age, age - batch["high"][known]).clamp_min(0.0)
         self.log("valid_excess", outside.mean(), prog_bar=True, batch_size=len(age))
         self.log("valid_inside", (outside == 0).float().mean(), batch_size=len(age))
 

@@ -93,9 +93,14 @@ def test_another_plan_is_refused_with_what_differs(target: Path) -> None:
 
 
 def test_an_option_that_is_new_is_another_plan(target: Path) -> None:
-    Shards(target, PLAN)
+    Shards(target, PLAN).write(0, part(1.0))
     with pytest.raises(ManifestError, match="another frame;"):
         Shards(target, {**PLAN, "frame": "square"})
+
+
+def test_nothing_is_left_where_no_part_was_written(target: Path) -> None:
+    Shards(target, PLAN)
+    assert not target.parent.exists()
 
 
 def test_parts_take_the_types_of_the_first(target: Path) -> None:

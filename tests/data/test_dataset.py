@@ -1,0 +1,115 @@
+"""Rows of a manifest as training examples: which label counts, what is known of each age, how faces are weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from agewise.ages import AgeDistribution
+from agewise.data.augment import Augmentation
+from agewise.data.dataset import Faces, balanced_weights, labels
+from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, write_manifest
+from agewise.faces.align import Window
+from agewise.faces.image import encode_jpeg
+
+GOOD = {"bytes": encode_jpeg(np.full((40, 40, 3), 90, np.uint8)), "path": None}
+
+
+def table(**columns: Any) -> pa.Table:
+    return pa.table({name: pa.array(column, COLUMNS[name]) for name, column in columns.items()})
+
+
+def faces(path: Path, **columns: Any) -> Faces:
+    return Faces(write_manifest(table(**columns), path / "faces.parquet"), Window(), 32)
+
+
+def test_a_teacher_comes_before_the_age_and_the_age_before_its_group() -> None:
+    told = AgeDistribution.gaussian([60.0], [5.0]).probs[0]
+    given = table(
+        age_probs=[told, None, None, None, told],
+        age=[30.0, 30.0, 30.0, None, None],
+        age_std=[None, None, 4.0, None, None],
+        age_low=[20.0, 20.0, 20.0, 20.0, None],
+        age_high=[29.0, 29.0, 29.0, 29.0, None],
+    )
+    targets, low, high = labels(given, Path("m"))
+    assert targets[[0, 4]] == pytest.approx(np.stack([told, told]), abs=1e-6)
+    assert targets[1] == pytest.approx(np.eye(101)[30])
+    assert targets[2] == pytest.approx(AgeDistribution.gaussian([30.0], [4.0]).probs[0], abs=1e-6)
+    assert targets[3][20:30] == pytest.approx(0.1)
+    assert targets.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    # the age itself, or a group of completed years: 29.9 is still inside 20-29
+    assert low[:4].tolist() == [30, 30, 30, 20]
+    assert high[:4].tolist() == [30, 30, 30, 30]
+    assert np.isnan([low[4], high[4]]).all()
+
+
+def test_half_a_group_is_no_label() -> None:
+    given = table(age=[20.0, None, None], age_low=[None, 3.0, 3.0], age_high=[None, 9.0, None])
+    with pytest.raises(ManifestError, match="m: row 2 has no age, age_low and age_high, or age_probs"):
+        labels(given, Path("m"))
+
+
+def test_an_example(tmp_path: Path) -> None:
+    found = faces(tmp_path, image=[GOOD, GOOD], age=[20.0, 50.0], weight=[None, 0.25])
+    assert len(found) == 2
+    assert [found[n]["weight"] for n in (0, 1)] == [1.0, 0.25]
+    assert found[1]["crop"].shape == (32, 32, 3)
+    assert np.abs(found[1]["crop"].numpy().astype(int) - 90).max() <= 1
+    assert found[1]["target"].argmax() == 50
+
+
+def test_a_random_view_depends_on_seed_epoch_and_row(tmp_path: Path, faces_of: Callable[..., Path]) -> None:
+    path = faces_of(tmp_path / "faces.parquet", [30, 30])
+
+    def pixels(seed: int, epoch: int, row: int) -> bytes:
+        found = Faces(path, Window(), 32, Augmentation(), seed)
+        found.epoch = epoch
+        return bytes(found[row]["crop"].numpy())
+
+    assert pixels(1, 0, 0) == pixels(1, 0, 0)
+    assert len({pixels(1, 0, 0), pixels(2, 0, 0), pixels(1, 1, 0), pixels(1, 0, 1)}) == 4
+
+
+def test_a_picture_beside_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    (tmp_path / "crops" / "a.jpg").write_bytes(GOOD["bytes"])
+    found = faces(tmp_path, image=[{"bytes": None, "path": "crops/a.jpg"}], age=[20.0])
+    assert found[0]["crop"].shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"bytes": b"no picture", "path": None},
+        {"bytes": b"", "path": None},
+        {"bytes": None, "path": "absent.jpg"},
+        {"bytes": None, "path": None},
+        None,
+        {"bytes": encode_jpeg(np.zeros((20, 30, 3), np.uint8)), "path": None},
+    ],
+)
+def test_a_picture_that_cannot_be_used_names_its_row(tmp_path: Path, image: Any) -> None:
+    found = faces(tmp_path, image=[GOOD, image], age=[20.0, 30.0])
+    with pytest.raises(ManifestError, match=r"faces\.parquet: row 1 has no square picture"):
+        found[1]
+
+
+def test_no_row(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no row to learn from"):
+        faces(tmp_path, image=pa.array([], IMAGE), age=[])
+
+
+def test_balanced_weights() -> None:
+    targets = AgeDistribution.of_ages([30.0] * 90 + [80.0] * 10).probs.astype(np.float32)
+    assert balanced_weights(targets, 0.0) == pytest.approx(1.0)
+    even = balanced_weights(targets, 1.0)
+    assert even.mean() == pytest.approx(1.0)
+    assert even[:90].sum() == pytest.approx(even[90:].sum(), rel=1e-3)  # far apart, the smoothing cancels
+    half = balanced_weights(targets, 0.5)
+    assert half[-1] / half[0] == pytest.approx(3.0, rel=1e-3)  # the square root of nine times as rare

@@ -1,0 +1,261 @@
+"""Runs: what their folder holds, that a resumed one ends as if nothing had happened, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agewise.data.manifest import ManifestError, fingerprint
+from agewise.data.settings import SettingsError, check
+from agewise.model.age_model import AgeModel, TorchPredictor
+from agewise.model.heads import HEADS
+from agewise.training.config import Recipe, read_recipe
+from agewise.training.fit import EpochSampler, load_run, train
+from agewise.training.losses import FITS
+from agewise.training.module import AgeModule
+
+Make = Callable[..., Any]
+
+
+class Killed(BaseException):
+    """What kill -9 does, as far as one process can do it to itself."""
+
+
+@pytest.fixture
+def faces(tmp_path: Path, faces_of: Make) -> Path:
+    return Path(faces_of(tmp_path / "faces.parquet", range(2, 82, 5)))
+
+
+@pytest.fixture
+def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Any]:
+    """Makes training die in a step of an epoch, once."""
+
+    def at(epoch: int, step: int) -> None:
+        original = AgeModule.training_step
+
+        def training_step(self: AgeModule, batch: Any, index: int) -> torch.Tensor:
+            if (self.current_epoch, index) == (epoch, step):
+                monkeypatch.setattr(AgeModule, "training_step", original)
+                raise Killed
+            return original(self, batch, index)
+
+        monkeypatch.setattr(AgeModule, "training_step", training_step)
+
+    return at
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_run_folder_says_what_it_is(tiny_run: Path) -> None:
+    assert {"last.ckpt", "metrics.csv", "model.safetensors", "recipe.json", "run.json"} <= {
+        path.name for path in tiny_run.iterdir()
+    }
+    assert len(list(tiny_run.glob("events.out.tfevents.*"))) == 1
+    assert not list(tiny_run.glob("*.partial"))
+    recipe = check(json.loads((tiny_run / "recipe.json").read_text()), Recipe, "recipe.json")
+    assert (recipe.name, recipe.training.epochs, recipe.augmentation.rotation) == ("tiny", 2, 5.0)
+    run = json.loads((tiny_run / "run.json").read_text())
+    manifest = recipe.data.train
+    assert (run["seed"], run["manifests"]) == (0, {manifest: fingerprint(manifest)})
+    assert run["versions"]["torch"] == torch.__version__
+    epochs = [row for row in rows(tiny_run) if row["valid_excess"]]
+    assert [row["epoch"] for row in epochs] == ["0", "1"]
+    assert all(0 <= float(row["valid_inside"]) <= 1 for row in epochs)
+
+
+def test_a_finished_run_is_not_trained_again(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = check(json.loads((tiny_run / "recipe.json").read_text()), Recipe, "recipe.json")
+    monkeypatch.setattr(AgeModule, "training_step", None)
+    before = (tiny_run / "model.safetensors").stat().st_mtime_ns
+    assert train(recipe, progress=False) == tiny_run
+    assert (tiny_run / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_it_learns(tmp_path: Path, faces: Path, tiny_recipe: Make) -> None:
+    calm = {"rotation": 0, "contrast": 0, "brightness": 0, "colour": 0, "grey": 0, "erase": 0}
+    recipe = tiny_recipe(faces, tmp_path, training={"epochs": 25}, augmentation=calm, model={"dropout": 0})
+    found = [float(row["valid_excess"]) for row in rows(train(recipe, progress=False)) if row["valid_excess"]]
+    assert found[0] > 15
+    assert found[-1] < 8
+
+
+@pytest.mark.parametrize(
+    ("workers", "ema", "epoch", "step"),
+    [(0, 0.0, 1, 1), (1, 0.9, 1, 0), (0, 0.9, 0, 1)],
+    ids=["mid-epoch", "workers-ema", "before-any-checkpoint"],
+)
+def test_a_resumed_run_ends_as_one_that_was_not_killed(
+    tmp_path: Path, faces: Path, tiny_recipe: Make, kill: Make, workers: int, ema: float, epoch: int, step: int
+) -> None:
+    mixup = 0.4 if ema else 0.0
+    changes: dict[str, Any] = {
+        "training": {"epochs": 3, "ema": ema, "mixup": mixup},
+        "data": {"workers": workers, "balance": 0.5},
+    }
+    whole = train(tiny_recipe(faces, tmp_path / "whole", **changes), progress=False)
+    recipe = tiny_recipe(faces, tmp_path / "killed", **changes)
+    kill(epoch, step)
+    with pytest.raises(Killed):
+        train(recipe, progress=False)
+    assert not (recipe.folder / "model.safetensors").exists()
+    with pytest.raises(SettingsError, match="this run is not finished; agewise train resumes it"):
+        load_run(recipe.folder)
+    resumed = train(recipe, progress=False)
+    expected, given = weights(whole), weights(resumed)
+    assert all(torch.equal(given[name], expected[name]) for name in expected)
+    assert rows(resumed) == rows(whole)  # no row lost, and none twice
+
+
+def test_mixup_blends_neighbours_of_a_batch(faces: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+    recipe = tiny_recipe(faces, tmp_path, training={"mixup": 0.4})
+    module = AgeModule(recipe, AgeModel(recipe.model))
+    crops = torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)
+    blended, targets, weights = module._mixed(crops, torch.eye(101)[[0, 50, 100]], torch.tensor([1.0, 1.0, 4.0]))
+    share = float(targets[0, 0])
+    assert 0 < share < 1
+    assert targets[:, [0, 50, 100]] == pytest.approx(
+        np.array([[share, 0, 1 - share], [1 - share, share, 0], [0, 1 - share, share]])
+    )
+    assert blended.flatten().numpy() == pytest.approx([200 * (1 - share), 100 * share, 200 - 100 * (1 - share)])
+    assert weights.numpy() == pytest.approx([4 - 3 * share, 1, 1 + 3 * share])
+
+
+def test_the_averaged_weights_are_what_is_kept(tmp_path: Path, faces: Path, tiny_recipe: Make) -> None:
+    plain = train(tiny_recipe(faces, tmp_path, name="plain"), progress=False)
+    averaged = train(tiny_recipe(faces, tmp_path, name="averaged", training={"ema": 0.5}), progress=False)
+    state = torch.load(averaged / "last.ckpt", weights_only=True)
+    last = {name.removeprefix("model."): value for name, value in state["current_model_state"].items()}
+    expected, kept = weights(plain), weights(averaged)
+    assert all(torch.equal(last[name], expected[name]) for name in expected)  # averaging does not touch training
+    name = "head.linear.weight"
+    assert not torch.equal(kept[name], expected[name])
+    assert torch.allclose(kept[name], expected[name], atol=0.02)
+    found = TorchPredictor(load_run(averaged))(np.zeros((1, 40, 40, 3), np.uint8))
+    assert found.probs.shape == (1, 101)
+
+
+def test_folded_norms_are_opened_before_training(tmp_path: Path, faces: Path, tiny_recipe: Make) -> None:
+    backbone = {"name": "test_resnet", "reopen_norms": True}
+    changes = {"model": {"backbone": backbone}, "training": {"epochs": 1, "rate": 1e-12}, "data": {"valid": None}}
+    recipe = tiny_recipe(faces, tmp_path, **changes)
+    state = weights(train(recipe, progress=False))
+    assert state["backbone.network.bn1.running_mean"].abs().max() > 0.05
+
+
+def test_another_run_in_the_folder_is_refused(tiny_run: Path, faces_of: Make) -> None:
+    recipe = check(json.loads((tiny_run / "recipe.json").read_text()), Recipe, "recipe.json")
+    other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"rate": 1.0})})
+    with pytest.raises(SettingsError, match="holds a run with another training; give this one another name"):
+        train(other, progress=False)
+    assert json.loads((tiny_run / "recipe.json").read_text()) == recipe.model_dump(mode="json")
+    before = recipe.model_dump(mode="json")
+    del before["training"]["mixup"]  # a setting that came later is at its default in earlier runs
+    (tiny_run / "recipe.json").write_text(json.dumps(before))
+    assert train(recipe, progress=False) == tiny_run
+    (tiny_run / "recipe.json").write_text(json.dumps(recipe.model_dump(mode="json"), indent=1))
+    manifest = Path(recipe.data.train)
+    faces = manifest.read_bytes()
+    faces_of(manifest, range(3, 83, 5))
+    with pytest.raises(SettingsError, match="another content of its manifests"):
+        train(recipe, progress=False)
+    manifest.write_bytes(faces)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"model": {"backbone": {"name": "test_resnot"}}}, "timm has no backbone 'test_resnot'"),
+        ({"model": {"backbone": {"name": "test_resnet", "weights": "absent"}}}, "no file absent"),
+        ({"data": {"train": "absent.parquet"}}, "absent.parquet: no such manifest"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_folder(
+    tmp_path: Path, faces: Path, tiny_recipe: Make, change: Any, wanted: str
+) -> None:
+    recipe = tiny_recipe(faces, tmp_path / "runs", **change)
+    with pytest.raises(ValueError, match=wanted) as caught:
+        train(recipe, progress=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_that_cannot_be_read_is_one_line(
+    tmp_path: Path, faces_of: Make, tiny_recipe: Make, workers: int
+) -> None:
+    path = faces_of(tmp_path / "bad.parquet", range(8), image=[{"bytes": b"x", "path": None}] * 8)
+    with pytest.raises(ManifestError, match=r"^.*bad\.parquet: row \d has no square picture [^\n]*$"):
+        train(tiny_recipe(path, tmp_path, data={"workers": workers}), progress=False)
+
+
+def test_faces_of_unknown_age_do_not_count_in_validation(tmp_path: Path, faces: Path, faces_of: Make) -> None:
+    from agewise.ages import AgeDistribution
+    from agewise.data.manifest import probs_column
+
+    told = probs_column(AgeDistribution.of_ages([20.0] * 4))
+    mixed = faces_of(tmp_path / "mixed.parquet", [20, 20, 20, 20], age=[20.0, None, None, None], age_probs=told)
+    values = {
+        "name": "a",
+        "runs": str(tmp_path),
+        "data": {"train": str(faces), "valid": str(mixed), "workers": 0},
+        "model": {"backbone": {"name": "test_resnet"}, "size": 32},
+        "training": {"epochs": 1, "batch": 2, "threads": 1},
+    }
+    row = next(row for row in rows(train(check(values, Recipe, "r"), progress=False)) if row["valid_excess"])
+    assert 0 < float(row["valid_excess"]) < 100
+    assert float(row["valid_inside"]) in (0.0, 1.0)
+
+
+def test_a_head_and_a_loss_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "r.toml"
+    path.write_text('name = "a"\n[data]\ntrain = "t"\n[model.backbone]\nname = "test_resnet"\n')
+    assert read_recipe(path).folder == Path("runs/a")
+    monkeypatch.setitem(HEADS, "fake", HEADS["categorical"])
+    monkeypatch.setitem(FITS, "fake", ("other",))
+    wanted = f"{path}: recipe: the loss 'distribution' does not fit the head 'fake'; other does"
+    for overrides, text in {
+        ("model.head=fake",): wanted,
+        ("loss.name=l2",): f"{path}: recipe: no loss 'l2'; there are distribution",
+        ("name=a/b",): f"{path}: name: String should match pattern '^[A-Za-z0-9._-]+$' (given: 'a/b')",
+    }.items():
+        with pytest.raises(SettingsError) as caught:
+            read_recipe(path, overrides)
+        assert str(caught.value) == text
+
+
+def test_what_is_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"not a run folder \(it has no recipe.json\)"):
+        load_run(tmp_path)
+
+
+def test_faces_are_drawn_by_weight_and_otherwise_without_repeats() -> None:
+    even = EpochSampler(None, 50, 3)
+    assert sorted(even) == list(range(50))
+    first = list(even)
+    even.set_epoch(1)
+    assert list(even) != first
+    weighed = EpochSampler(np.repeat([0.5, 1.5], 100), 200, 3)
+    drawn: list[int] = []
+    for epoch in range(40):
+        weighed.set_epoch(epoch)
+        drawn += list(weighed)
+    counts = np.bincount(drawn, minlength=200)
+    assert len(drawn) == 40 * len(weighed) == 8000
+    assert counts[:100].mean() == pytest.approx(20, abs=1)
+    assert counts[100:].mean() == pytest.approx(60, abs=1)
+    assert counts[100:].min() >= 35  # each face one or two times an epoch, not by luck alone
