@@ -40,9 +40,7 @@ def mosaics(chips: list[Picture], side: int, rng: np.random.Generator) -> Iterat
             left, top = (place % 5) * step, (place // 5) * step
             if step > CHIP:
                 left, top = left + int(rng.integers(step - CHIP)), top + int(rng.integers(step - CHIP))
-            canvas[top : top + CHIP, left : left + CHIP] = cv2.resize(
-                chip, (CHIP, CHIP), interpolation=cv2.INTER_AREA
-            )
+            canvas[top : top + CHIP, left : left + CHIP] = cv2.resize(chip, (CHIP, CHIP), interpolation=cv2.INTER_AREA)
             centres.append((left + CHIP / 2, top + CHIP / 2))
         yield canvas, np.array(centres)
 

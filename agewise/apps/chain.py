@@ -44,8 +44,10 @@ def annotate(
 ) -> None:
     """A teacher's age distributions for the faces of a manifest."""
     from agewise.apps.models import open_teacher_named
+    from agewise.data.manifest import check_frame
     from agewise.teachers.annotate import annotate as run
 
+    check_frame(manifest, "aligned")
     named = open_teacher_named(teacher, threads)
     with progress("faces") as step:
         faces, left_out = run(manifest, named.predictor, out, identity=named.name, batch=batch, progress=step)
@@ -77,10 +79,13 @@ def train(
     """Trains a recipe; called again, it resumes what was cut off."""
     import logging
 
+    from agewise.data.manifest import check_frame
     from agewise.training.config import read_recipe
     from agewise.training.fit import train as run
 
     settings = read_recipe(recipe, overrides or [])
+    for manifest in filter(None, (settings.data.train, settings.data.valid)):
+        check_frame(manifest, "aligned")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it would advertise on stderr
     folder = run(settings, progress=sys.stderr.isatty())
     print(f"{folder}: trained (metrics.csv; tensorboard --logdir {folder})")
@@ -96,11 +101,13 @@ def evaluate(
 ) -> None:
     """Predictions of a manifest as Parquet, then a report: N, intervals, error by age band and group."""
     from agewise.apps.models import open_model
+    from agewise.data.manifest import check_frame
     from agewise.evaluation.evaluate import evaluate as score
     from agewise.evaluation.evaluate import predict_manifest
     from agewise.evaluation.report import facts, tables, write_report
 
     named = open_model(model, threads)
+    check_frame(manifest, named.frame)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
     predictions = folder / "predictions.parquet"
     with progress("faces") as step:

@@ -11,10 +11,11 @@ from agewise.ages import Predictor
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A Predictor with a name that is only its own: what it is called, and a hash of what it is made of."""
+    """A Predictor, a name that is only its own (what it is called, and a hash of it), and the frame of its crops."""
 
     predictor: Predictor
     name: str
+    frame: str = "aligned"
 
 
 def open_model(model: str | None, threads: int = 0) -> Named:
@@ -36,7 +37,7 @@ def open_model(model: str | None, threads: int = 0) -> Named:
     from agewise.deployment.runtime import OnnxModel
 
     onnx = OnnxModel(path, threads)
-    return Named(onnx, f"{onnx.name} {hashlib.sha256(onnx.path.read_bytes()).hexdigest()[:8]}")
+    return Named(onnx, f"{onnx.name} {hashlib.sha256(onnx.path.read_bytes()).hexdigest()[:8]}", onnx.frame)
 
 
 def open_teacher_named(path: Path, threads: int = 0) -> Named:

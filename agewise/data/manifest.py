@@ -82,6 +82,15 @@ def metadata(path: Path | str) -> dict[str, Any]:
     return dict(json.loads(stored)) if stored else {}
 
 
+def check_frame(path: Path | str, frame: str) -> None:
+    """Raises ManifestError unless a manifest's pictures are crops in that frame, as `prepare` says of its own."""
+    given = metadata(path).get("frame")
+    if given is None:
+        raise ManifestError(f"{path}: its pictures are not known to be face crops; make them with agewise prepare")
+    if given != frame:
+        raise ManifestError(f"{path}: its crops are in the {given} frame; the {frame} one is needed")
+
+
 def write_manifest(table: pa.Table, path: Path | str, said: dict[str, Any] | None = None) -> Path:
     """Writes a table as a manifest, renamed into place when it is complete."""
     target = Path(path)

@@ -24,8 +24,8 @@ DOMINANT = 0.25
 """The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
-CONFIRMED = 0.58
-"""The least mean score of a doubtful small face over its first sight and those views."""
+CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
+"""The least mean score of a doubtful small face over first sight and those views; beside so few clear larger faces."""
 MOUTH = 0.83
 """Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""
 
@@ -110,15 +110,21 @@ class Detector:
             candidates = np.concatenate([candidates, self._scan(image, level / side, self.threshold)])
             faces = keep_best(candidates)
         subject = _subject(faces, side)
-        faces = [face for face in faces if self._confirmed(image, face)]
+        clear = [face.size for face in faces if face.score >= CLEAR]
+        faces = [face for face in faces if self._confirmed(image, face, clear)]
         return [face for face in faces if face.size >= 0.8 * subject or face.score >= CLEAR - 0.05]
 
-    def _confirmed(self, image: NDArray[np.uint8], face: Face) -> bool:
-        """Whether a face is clear, large in its photo, or seen again from nearer, as few of the false ones are."""
+    def _confirmed(self, image: NDArray[np.uint8], face: Face, clear: list[float]) -> bool:
+        """Whether a face is clear, large in its photo, or seen again from nearer, as few of the false ones are.
+
+        clear: sizes of the clear faces. Beside one or two, most doubtful smaller ones are clothes and flags; in a crowd
+        most are faces.
+        """
         if face.score >= CLEAR or face.size >= DOMINANT * max(image.shape[:2]):
             return True
         seen = [self._nearer(image, face, face.size * view) for view in NEARER]
-        return (face.score + sum(seen)) / (1 + len(seen)) >= CONFIRMED
+        beside = len(clear) <= FEW and face.size < 0.75 * max(clear, default=0.0)
+        return (face.score + sum(seen)) / (1 + len(seen)) >= (CONFIRMED_BESIDE if beside else CONFIRMED)
 
     def _nearer(self, image: NDArray[np.uint8], face: Face, side: float) -> float:
         """The best score of a face of that size and place in the square of `side` pixels around it; 0.0 of none."""

@@ -32,6 +32,10 @@ def flattened(crops: NDArray[np.uint8]) -> AgeDistribution:
     return AgeDistribution.gaussian(0.6 * bright(crops).mean + 12, 3.0)
 
 
+class Dead(BaseException):
+    """What kill -9 does, as far as one process can do it to itself."""
+
+
 class Killed:
     """A teacher whose process dies at its n-th call."""
 
@@ -41,7 +45,7 @@ class Killed:
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         self.calls -= 1
         if self.calls < 0:
-            raise KeyboardInterrupt
+            raise Dead
         return bright(crops)
 
 
@@ -109,7 +113,7 @@ def test_a_resumed_annotation_is_the_whole_one(tmp_path: Path, faces_of: Write, 
     source = faces_of(tmp_path / "faces.parquet", range(25), image=[BAD, *good[1:]])
     whole, target = tmp_path / "whole.parquet", tmp_path / "soft.parquet"
     expected = annotate(source, bright, whole, identity="t", batch=4)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(Dead):
         annotate(source, Killed(calls), target, identity="t", batch=4)
     assert not target.exists()
     if calls >= 3:  # a part was complete
