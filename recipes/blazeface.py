@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,7 +33,7 @@ def free_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
         helper.make_node("Sub", ["scaled", "one"], ["centred"]),
         helper.make_node("Transpose", ["centred"], ["planes"], perm=[0, 3, 1, 2]),
     ]
-    constants = {"pixel_scale": np.float32(1 / 127.5), "one": np.float32(1.0)}
+    constants: dict[str, Any] = {"pixel_scale": np.float32(1 / 127.5), "one": np.float32(1.0)}
     first = kept[0]
     first.input[0] = "planes"
     for node in kept:

@@ -9,15 +9,13 @@ mkdir -p work
 
 # Photos -> face crops in the standard frame. What is rejected, and why, stands in work/*.rejects.csv.
 for set in fairface-train fairface-val utkface-dev; do
-  [ -e "work/$set.parquet" ] || agewise prepare "$data/$set.parquet" --out "work/$set.parquet"
+  agewise prepare "$data/$set.parquet" --out "work/$set.parquet"
 done
 
 # Two outside networks say how old each face is; their answers are put right per age and kept within the known groups.
-[ -e work/fairface-train.raw.parquet ] ||
-  agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair.toml --out work/fairface-train.raw.parquet
-[ -e work/fairface-train.soft.parquet ] ||
-  agewise recalibrate work/fairface-train.raw.parquet --constrain \
-    --out work/fairface-train.soft.parquet --response work/pair.response.json
+agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair.toml --out work/fairface-train.raw.parquet
+agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 2.5 \
+  --out work/fairface-train.soft.parquet --response work/pair.response.json
 
 # A student learns these distributions and becomes one file.
 agewise train recipes/base.toml

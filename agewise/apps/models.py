@@ -56,5 +56,6 @@ def open_teacher_named(path: Path, threads: int = 0) -> Named:
         for member in contract.members:
             add(contract_path.parent / member)
 
+    teacher = open_teacher(path, threads)  # first: it refuses an ensemble that holds itself
     add(path)
-    return Named(open_teacher(path, threads), f"{read_contract(path).name} {digest.hexdigest()[:8]}")
+    return Named(teacher, f"{read_contract(path).name} {digest.hexdigest()[:8]}")

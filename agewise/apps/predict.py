@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agewise.data.replacing import replacing
+
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.ages import Age
     from agewise.deployment.estimate import Estimator
@@ -130,10 +132,10 @@ def _files(given: Sequence[Path]) -> list[Path]:
 
     found: list[Path] = []
     for path in given:
-        found += (images_below(path) or [path]) if path.is_dir() else [path]
-    if not any(path.exists() and not path.is_dir() for path in found):
+        found += (images_below(path) or [path]) if os.path.isdir(path) else [path]
+    if not any(os.path.exists(path) and not os.path.isdir(path) for path in found):
         first = found[0]
-        reason = "no image in this folder" if first.is_dir() else "no such file or folder"
+        reason = "no image in this folder" if os.path.isdir(first) else "no such file or folder"
         raise PhotoError(f"{first}: {reason}" + (f" (nor in {len(found) - 1} more)" if len(found) > 1 else ""))
     return list(dict.fromkeys(found))
 
@@ -142,7 +144,7 @@ def _row(estimator: Estimator, path: Path) -> tuple[Row, Photo | None]:
     from agewise.faces.image import PhotoError, read_photo
 
     name = os.fsencode(path).decode("utf-8", "replace")
-    if path.is_dir():
+    if os.path.isdir(path):
         return Row(name, [], "no image in this folder"), None
     try:
         photo = read_photo(path)
@@ -166,7 +168,7 @@ class _Drawings:
 
         drawn = Image.fromarray(draw(photo.pixels, [(face.moved(photo.scale), age) for face, age in found]))
         target = self._name(source)
-        with _replacing(target) as partial:
+        with replacing(target) as partial:
             drawn.save(partial, "PNG" if target.suffix == ".png" else "JPEG", quality=92)
 
     def _name(self, source: Path) -> Path:
@@ -180,22 +182,9 @@ class _Drawings:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """A path beside the target to write to; renamed to the target if all went well, else removed."""
-    if target.exists() and not target.is_file():
-        raise ValueError(f"{target}: cannot be written: it exists and is not a file")
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextmanager
 def _new_text(target: Path) -> Iterator[io.TextIOWrapper]:
     """A text file that appears under its name only when it is complete."""
-    with _replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         yield stream
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agewise.ages import AGES, OLDEST, AgeDistribution
+from agewise.data.replacing import replacing
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 COLUMNS: dict[str, pa.DataType] = {
@@ -94,13 +94,8 @@ def check_frame(path: Path | str, frame: str) -> None:
 def write_manifest(table: pa.Table, path: Path | str, said: dict[str, Any] | None = None) -> Path:
     """Writes a table as a manifest, renamed into place when it is complete."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with replacing(target) as partial:
         pq.write_table(described(table, said), partial, row_group_size=1000)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return target
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from agewise.data.crops import parts
-from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, faults, fingerprint, open_manifest
+from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, faults, fingerprint, metadata, open_manifest
+from agewise.data.replacing import replacing
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
 from agewise.faces.detect import Detector, Face, nearest_centre
@@ -52,6 +55,8 @@ def prepare(
     """
     if not 32 <= size <= 1024:
         raise ManifestError(f"the crop size is {size} pixels; 32..1024 is allowed")
+    if target.exists() and target.resolve() == source.resolve():
+        raise ManifestError(f"{target} is the source; give the manifest another name")
     detect = detector or Detector(threads=1)
     pictures = _pictures(source)
     if pictures.count == 0:
@@ -64,6 +69,8 @@ def prepare(
         "every_face": every_face,
         "threshold": detect.threshold,
     }
+    if target.exists():
+        return _finished(target, plan)
     shards = Shards(target, plan)
 
     def crops_of(row: Row) -> list[Row] | str:
@@ -96,9 +103,24 @@ def prepare(
             count += len(table)
             progress(count, pictures.count)
     dropped = [(picture, reason) for picture, reason in shards.notes()]
-    faces = shards.join({"step": "prepare", "frame": frame, "size": size, "content": plan["content"]})
     _write_rejects(target.with_suffix(".rejects.csv"), dropped)
+    if not shards.rows():
+        reason = Counter(reason for _, reason in dropped).most_common(1)[0][0]
+        shards.drop()
+        raise ManifestError(f"{source}: none of {pictures.count} pictures gave a face, most for: {reason}")
+    faces = shards.join({"step": "prepare", **plan, "pictures": pictures.count, "rejects": dropped})
     return Prepared(pictures.count, faces, dropped)
+
+
+def _finished(target: Path, plan: dict[str, Any]) -> Prepared:
+    """What prepare returned when it wrote `target`; refuses a file of another source or other options."""
+    said = metadata(target)
+    if said.get("step") != "prepare" or any(said.get(key) != value for key, value in plan.items()):
+        raise ManifestError(
+            f"{target} exists and was not made so from this source; delete it, or write to another file"
+        )
+    rejects = [(picture, reason) for picture, reason in said["rejects"]]
+    return Prepared(said["pictures"], open_manifest(target).metadata.num_rows, rejects)
 
 
 def _crop(row: Row, pixels: Any, face: Face, frame: Frame, size: int, scale: float) -> Row:
@@ -130,12 +152,17 @@ def _pictures(source: Path) -> _Pictures:
     if not source.exists():
         raise ManifestError(f"{source}: no such file or folder")
     paths = images_below(source) if source.is_dir() else [source]
-    listed = "\n".join(f"{path} {path.stat().st_size}" for path in paths)
+    listed = b"\n".join(os.fsencode(path) + b" %d" % path.lstat().st_size for path in paths)
     tables = (
-        pa.table({"image": pa.array([{"bytes": None, "path": str(path.resolve())} for path in some], IMAGE)})
+        pa.table({"image": pa.array([{"bytes": None, "path": _text(path.absolute())} for path in some], IMAGE)})
         for some in (paths[start : start + PART_ROWS] for start in range(0, len(paths), PART_ROWS))
     )
-    return _Pictures(len(paths), hashlib.sha256(listed.encode()).hexdigest(), Path(), tables)
+    return _Pictures(len(paths), hashlib.sha256(listed).hexdigest(), Path(), tables)
+
+
+def _text(path: Path) -> str:
+    """The path as a manifest can hold it; one that is no Unicode is not found later, and becomes a reject."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _schema(given: pa.Schema) -> pa.Schema:
@@ -150,7 +177,7 @@ def _name(row: Row, number: int) -> str:
 
 def _write_rejects(path: Path, rejects: list[tuple[str, str]]) -> None:
     """One line a picture: which and why."""
-    with path.open("w", newline="") as stream:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["picture", "reason"])
         writer.writerows(rejects)

@@ -17,7 +17,7 @@ class SettingsError(ValueError):
 class Settings(BaseModel):
     """Base of all settings: frozen, and a name that does not exist is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Settings)

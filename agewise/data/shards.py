@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agewise.data.manifest import ManifestError, described
-
-T = TypeVar("T")
+from agewise.data.replacing import replacing
 
 PART_ROWS = 1000
 """Rows a part: what a kill can cost at the most."""
@@ -38,6 +35,8 @@ class Shards:
                 raise ManifestError(
                     f"{self.folder} was begun with another {', '.join(changed)}; delete it, or write to another file"
                 )
+        elif self.folder.exists():  # its plan went first when the output was in place: these parts say nothing
+            shutil.rmtree(self.folder)
 
     def path(self, index: int) -> Path:
         """Where part `index` stands."""
@@ -52,9 +51,11 @@ class Shards:
         plan = self.folder / "plan.json"
         if not plan.exists():  # only now: a step that fails before its first part leaves nothing behind
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(plan, lambda path: path.write_text(json.dumps(self.plan, indent=1)))
+            with replacing(plan) as path:
+                path.write_text(json.dumps(self.plan, indent=1))
         said = table.replace_schema_metadata({b"notes": json.dumps(notes or [])})
-        _write(self.path(index), lambda path: pq.write_table(said, path))
+        with replacing(self.path(index)) as path:
+            pq.write_table(said, path)
 
     def parts(self) -> list[Path]:
         """The complete parts, in order."""
@@ -69,22 +70,16 @@ class Shards:
         parts = self.parts()
         schema = described(pq.read_schema(parts[0]).remove_metadata().empty_table(), said).schema
 
-        def all_parts(path: Path) -> int:
-            with pq.ParquetWriter(path, schema) as writer:
-                for part in parts:
-                    writer.write_table(pq.read_table(part).cast(schema))
-            return int(pq.read_metadata(path).num_rows)
-
-        rows = _write(self.target, all_parts)
+        with replacing(self.target) as path, pq.ParquetWriter(path, schema) as writer:
+            for part in parts:
+                writer.write_table(pq.read_table(part).cast(schema))
         shutil.rmtree(self.folder)
-        return rows
+        return int(pq.read_metadata(self.target).num_rows)
 
+    def drop(self) -> None:
+        """Removes the parts."""
+        shutil.rmtree(self.folder)
 
-def _write(target: Path, write: Callable[[Path], T]) -> T:
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        result = write(partial)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return result
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(int(pq.read_metadata(part).num_rows) for part in self.parts())

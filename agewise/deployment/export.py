@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from agewise.data.replacing import replacing
+from agewise.deployment.runtime import FORMAT, KEY
 from agewise.model.age_model import AgeModel
 from agewise.training.fit import load_run
 
-FORMAT = 1
-"""Version of the metadata that `runtime` reads."""
 TOLERANCE = 0.1
 """Years by which a mean age may move through the export; half precision needs most of it."""
 
@@ -78,17 +77,12 @@ def export(run: Path, target: Path, *, licence: str = "unknown", half: bool = Tr
         "recipe": recipe,
         "run": json.loads((run / "run.json").read_text()),
     }
-    helper.set_model_props(graph, {"agewise": json.dumps(said)})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    try:
+    helper.set_model_props(graph, {KEY: json.dumps(said)})
+    with replacing(target) as partial:
         onnx.save(graph, partial)
         years, probability = _difference(model, partial, faces)
         if not years <= TOLERANCE:
             raise ExportError(f"{target}: ages differ from the run's by {years:.3f} years; {TOLERANCE} is allowed")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
     return Exported(target, target.stat().st_size, years, probability)
 
 

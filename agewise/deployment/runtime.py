@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -104,7 +105,10 @@ class OnnxModel:
 
     def _run(self, views: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of at most BATCH views (N, S, S, 3)."""
-        (probs,) = self._session.run(["probs"], {"crops": np.ascontiguousarray(views)})
+        try:
+            (probs,) = self._session.run(["probs"], {"crops": np.ascontiguousarray(views)})
+        except _LOADING as error:
+            raise ModelError(f"{self.path}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
         if probs.shape != (len(views), len(AGES)):
             raise ModelError(f"{self.path}: {len(views)} faces gave probs {probs.shape}; (N, {len(AGES)}) is needed")
         try:
@@ -128,13 +132,13 @@ def bundled() -> list[str]:
 
 def model_file(model: Path | str | None) -> Path:
     """The file of a model. Raises ModelError where there is none, with the names that there are."""
-    path = Path(f"{DEFAULT}.onnx" if model is None else model)
-    if model is not None and path.is_file():
-        return path
-    if path.name == str(path) and (MODELS / path.name).with_suffix(".onnx").is_file():
-        return (MODELS / path.name).with_suffix(".onnx")
-    names = ", ".join(bundled()) or "none"
-    raise ModelError(f"{path}: no such model; give an ONNX file or the name of a bundled one ({names})")
+    if model is not None and os.path.isfile(model):
+        return Path(model)
+    name, names = str(model or DEFAULT), bundled()
+    if name in names:
+        return MODELS / f"{name}.onnx"
+    there = ", ".join(names) or "none"
+    raise ModelError(f"{name}: no such model; give an ONNX file or the name of a bundled one ({there})")
 
 
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from agewise.ages import LEVEL
+from agewise.data.replacing import replacing
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES, Estimate, Gap, Labels, Score
 from agewise.metrics import Floats
 
@@ -80,13 +80,8 @@ def write_report(report: Report, folder: Path | str) -> list[Path]:
     written = []
     for suffix, text in {"json": to_json(report), "md": to_markdown(report), "html": to_html(report)}.items():
         path = Path(folder) / f"report.{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             partial.write_text(text, encoding="utf-8")
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
         written.append(path)
     return written
 

@@ -29,6 +29,8 @@ class Window:
     side: float = 1.0
 
     def __post_init__(self) -> None:
+        if not (0 <= self.x <= 1 and 0 <= self.y <= 1):
+            raise ValueError(f"a window's centre is {self.x:g}, {self.y:g} of the frame; 0..1 is allowed")
         if not 0.05 <= self.side <= 2.0:
             raise ValueError(f"a window's side is {self.side:g} of the frame; 0.05..2 is allowed")
 

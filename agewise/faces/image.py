@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,6 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif"
 
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error)
 """What Pillow's decoders raise on damaged bytes, found by flipping some in every format."""
-
-Image.MAX_IMAGE_PIXELS = None  # the limit here is MAX_PIXELS, checked before any pixel is decoded
 
 
 class PhotoError(ValueError):
@@ -59,7 +58,8 @@ def read_photo(source: Path | str | bytes) -> Photo:
 
 def images_below(folder: Path) -> list[Path]:
     """The image files in a folder and its subfolders by their extension, in order, hidden ones left out."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
+    below = (path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS and not os.path.isdir(path))
+    return sorted(path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 def _decode(image: Image.Image) -> Photo:
@@ -76,8 +76,8 @@ def _decode(image: Image.Image) -> Photo:
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode == "F":
-        raise PhotoError("the image has floating-point values, whose white is not known; 8 and 16 bits are read")
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise PhotoError("the image has 32-bit values, whose white is not known; 8 and 16 bits are read")
     if image.mode.startswith("I"):  # 16-bit greyscale: Pillow's convert would clip, not scale
         grey = np.asarray(image)
         eight = (np.clip(grey, 0, 65535) >> 8).astype(np.uint8)

@@ -18,8 +18,8 @@ from agewise.model.heads import HEADS
 class WindowSettings(Settings):
     """The part of the standard frame that the network sees (docs/geometry.md)."""
 
-    x: float = 0.5
-    y: float = 0.5
+    x: float = Field(default=0.5, ge=0, le=1)
+    y: float = Field(default=0.5, ge=0, le=1)
     side: float = Field(default=0.9, ge=0.05, le=2.0)
 
 

@@ -59,6 +59,8 @@ def build(settings: BackboneSettings, pretrained: bool) -> nn.Module:
         network: nn.Module = timm.create_model(settings.name, pretrained=fetch, num_classes=0, **options)
     except TypeError as error:
         raise SettingsError(f"backbone.options: {settings.name} does not take {options}: {error}") from error
+    except RuntimeError as error:
+        raise SettingsError(f"backbone: {settings.name}: {error}") from error
     if pretrained and settings.weights and not fetch:
         load_weights(network, Path(settings.weights))
     return network

@@ -93,6 +93,10 @@ def recalibrate(
     constrain: each distribution keeps only the ages of its row's known group.
     edge: std, in years, by which the known groups' bounds are blurred first (less below GROWN): labels err too.
     """
+    if metadata(manifest).get("step") == "recalibrate":
+        raise ManifestError(f"{manifest} is recalibrated already; take the one that agewise annotate wrote")
+    if target.exists() and target.resolve() == manifest.resolve():
+        raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
     if target.is_dir() or response.is_dir():
         raise ManifestError(f"{target if target.is_dir() else response}: a folder; the name of a file is needed")
     fitted_on = read_manifest(fit_on or manifest, need=["age_probs"])

@@ -31,8 +31,8 @@ class Input(Settings):
 class Crop(Settings):
     """The window of the standard frame that the network was trained on (docs/geometry.md)."""
 
-    x: float = 0.5
-    y: float = 0.5
+    x: float = Field(default=0.5, ge=0, le=1)
+    y: float = Field(default=0.5, ge=0, le=1)
     side: float = Field(default=1.0, ge=0.05, le=2.0)
 
 

@@ -8,7 +8,6 @@ into a distribution over a, within the known group where there is one.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.data.replacing import replacing
 
 KNOTS: NDArray[np.float64] = np.array([0, 4, 8, 12, 16, 20, 25, 30, 40, 50, 60, 70, 80, 100.0])
 """Ages between which h and s are linear."""
@@ -44,14 +44,8 @@ class Response:
         """Saves as JSON, renamed into place when it is complete."""
         values = {"mean": self.mean, "std": self.std, "prior": self.prior}
         rows = {name: [round(float(v), 6) for v in array] for name, array in values.items()}
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-        try:
+        with replacing(path) as partial:
             partial.write_text(json.dumps(rows) + "\n")
-            os.replace(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
 
     @classmethod
     def read(cls, path: Path | str) -> Response:

@@ -129,18 +129,22 @@ class OnnxTeacher:
         return AgeDistribution(probs)
 
 
-def open_teacher(path: Path | str, threads: int = 0) -> Predictor:
+def open_teacher(path: Path | str, threads: int = 0, above: frozenset[Path] = frozenset()) -> Predictor:
     """The Predictor that a contract describes: a network, or an ensemble, recalibrated where it says so.
 
     Raises:
         SettingsError: the contract is not valid.
-        TeacherError: a network does not fit its contract.
+        TeacherError: a network does not fit its contract, or an ensemble is a member of itself.
+
+    above: the contracts that led here.
     """
     source = Path(path)
+    if source.resolve() in above:
+        raise TeacherError(f"{source}: this ensemble is a member of itself")
     contract = read_contract(source)
     teacher: Predictor
     if contract.members:
-        members = [open_teacher(source.parent / member, threads) for member in contract.members]
+        members = [open_teacher(source.parent / m, threads, above | {source.resolve()}) for m in contract.members]
         teacher = Ensemble(members, contract.weights or None)
     else:
         teacher = OnnxTeacher(contract, source.parent, threads)

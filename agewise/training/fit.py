@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import platform
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning as L
@@ -17,12 +17,14 @@ import timm
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Sampler
 
 import agewise
 from agewise.data.dataset import Faces, balanced_weights
 from agewise.data.manifest import ManifestError, fingerprint
+from agewise.data.replacing import replacing
 from agewise.data.settings import SettingsError, check
 from agewise.faces.align import Window
 from agewise.model.age_model import AgeModel
@@ -85,9 +87,8 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
             raise ManifestError(str(error).strip().rpartition("ManifestError: ")[2]) from error
     if trainer.interrupted:
         raise KeyboardInterrupt
-    partial = folder / ".model.partial"
-    save_file({name: value.contiguous() for name, value in _best_weights(resume).items()}, partial)
-    os.replace(partial, folder / "model.safetensors")
+    with replacing(folder / "model.safetensors") as partial:
+        save_file({name: value.contiguous() for name, value in _best_weights(resume).items()}, partial)
     return folder
 
 
@@ -100,7 +101,10 @@ def load_run(folder: Path | str) -> AgeModel:
     if not (run / "model.safetensors").is_file():
         raise SettingsError(f"{run}: this run is not finished; agewise train resumes it")
     model = AgeModel(recipe.model, pretrained=False)
-    model.load_state_dict(load_file(run / "model.safetensors"))
+    try:
+        model.load_state_dict(load_file(run / "model.safetensors"))
+    except (SafetensorError, RuntimeError) as error:
+        raise SettingsError(f"{run / 'model.safetensors'}: damaged, or of another network") from error
     return model.eval()
 
 
@@ -198,7 +202,10 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
 
 def _position(checkpoint: Path) -> tuple[int, int]:
     """The epoch and the step that come after a Lightning checkpoint."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise SettingsError(f"{checkpoint}: damaged; delete it to begin the run anew") from error
     return state["epoch"] + 1, state["global_step"]
 
 
@@ -247,9 +254,8 @@ def _claim(folder: Path, recipe: Recipe) -> None:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def _best_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
