@@ -19,7 +19,8 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 2.5 \
 
 # A student learns these distributions and becomes one file.
 agewise train recipes/base.toml
-agewise export runs/base --licence Apache-2.0 --out agewise/deployment/models/base.onnx
+agewise export runs/base --licence Apache-2.0 --calibrate-on work/fairface-val.parquet \
+  --out agewise/deployment/models/base.onnx
 
 # What it is worth, beside its teachers, on faces that it has not seen.
 for model in base recipes/teachers/faceapi.toml recipes/teachers/faceres.toml recipes/teachers/pair.toml; do

@@ -93,7 +93,8 @@ def faces_of() -> Callable[..., Path]:
         shades = [rng.normal(40 + 1.6 * age, 6, (side, side, 3)).clip(0, 255).astype(np.uint8) for age in ages]
         image = [{"bytes": encode_jpeg(shade), "path": None} for shade in shades]
         table = {"image": pa.array(columns.pop("image", image), IMAGE), "age": [float(age) for age in ages], **columns}
-        return write_manifest(pa.table({name: column for name, column in table.items() if column is not None}), path)
+        known = pa.table({name: column for name, column in table.items() if column is not None})
+        return write_manifest(known, path, {"frame": "aligned"})
 
     return write
 

@@ -44,10 +44,8 @@ def annotate(
 ) -> None:
     """A teacher's age distributions for the faces of a manifest."""
     from agewise.apps.models import open_teacher_named
-    from agewise.data.manifest import check_frame
     from agewise.teachers.annotate import annotate as run
 
-    check_frame(manifest, "aligned")
     named = open_teacher_named(teacher, threads)
     with progress("faces") as step:
         faces, left_out = run(manifest, named.predictor, out, identity=named.name, batch=batch, progress=step)
@@ -79,13 +77,10 @@ def train(
     """Trains a recipe; called again, it resumes what was cut off."""
     import logging
 
-    from agewise.data.manifest import check_frame
     from agewise.training.config import read_recipe
     from agewise.training.fit import train as run
 
     settings = read_recipe(recipe, overrides or [])
-    for manifest in filter(None, (settings.data.train, settings.data.valid)):
-        check_frame(manifest, "aligned")
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it would advertise on stderr
     folder = run(settings, progress=sys.stderr.isatty())
     print(f"{folder}: trained (metrics.csv; tensorboard --logdir {folder})")
@@ -127,11 +122,12 @@ def export(
     out: Out,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the metadata.")] = "unknown",
     half: Annotated[bool, typer.Option(help="Store the weights in half precision.")] = True,
+    calibrate_on: Annotated[Path | None, typer.Option(help="Manifest to fit the distributions' width on.")] = None,
 ) -> None:
     """A run as one ONNX file, preprocessing inside, checked against the run."""
     from agewise.deployment.export import export as write
 
-    made = write(run, out, licence=licence, half=half)
+    made = write(run, out, licence=licence, half=half, calibrate_on=calibrate_on)
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from the run by {made.years:.4f} years at the most")
 
 

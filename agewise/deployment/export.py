@@ -6,19 +6,21 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
+from agewise.ages import AGES
+from agewise.data.dataset import Faces
 from agewise.data.replacing import replacing
 from agewise.deployment.runtime import FORMAT, KEY
 from agewise.model.age_model import AgeModel
+from agewise.model.calibrate import fit_temperature
 from agewise.training.fit import load_run
 
 TOLERANCE = 0.1
@@ -40,19 +42,22 @@ class Exported:
 
 
 class _Graph(nn.Module):
-    def __init__(self, model: AgeModel) -> None:
+    def __init__(self, model: AgeModel, temperature: float) -> None:
         super().__init__()
         self.model = model
+        self.temperature = temperature
 
     def forward(self, crops: Tensor) -> Tensor:
-        return self.model.probs(crops)
+        return self.model.head.probs(self.model(crops) / self.temperature)
 
 
-def export(run: Path, target: Path, *, licence: str = "unknown", half: bool = True, faces: Any = None) -> Exported:
+def export(
+    run: Path, target: Path, *, licence: str = "unknown", half: bool = True, calibrate_on: Path | None = None
+) -> Exported:
     """Writes the model of a run as ONNX: crops (N, S, S, 3) uint8 RGB -> probs (N, 101).
 
     half: weights are stored in half precision (computed with in single), which halves the file.
-    faces: crops (N, S, S, 3) to compare on; random pixels where None.
+    calibrate_on: a manifest with known ages or groups, on which the temperature of the distributions is fitted.
 
     Raises:
         SettingsError: the run is not there or not finished.
@@ -60,9 +65,9 @@ def export(run: Path, target: Path, *, licence: str = "unknown", half: bool = Tr
     """
     model = load_run(run).float()
     size = model.settings.size
-    if faces is None:
-        faces = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-    graph = _traced(model, size)
+    temperature = _temperature(model, calibrate_on) if calibrate_on else 1.0
+    whole = _Graph(model, temperature).eval()
+    graph = _traced(whole, size)
     if half:
         _halve(graph)
     recipe = json.loads((run / "recipe.json").read_text())
@@ -74,25 +79,35 @@ def export(run: Path, target: Path, *, licence: str = "unknown", half: bool = Tr
         "window": [window.x, window.y, window.side],
         "size": size,
         "licence": licence,
+        "temperature": round(temperature, 4),
         "recipe": recipe,
         "run": json.loads((run / "run.json").read_text()),
     }
     helper.set_model_props(graph, {KEY: json.dumps(said)})
     with replacing(target) as partial:
         onnx.save(graph, partial)
-        years, probability = _difference(model, partial, faces)
+        years, probability = _difference(whole, partial, size)
         if not years <= TOLERANCE:
             raise ExportError(f"{target}: ages differ from the run's by {years:.3f} years; {TOLERANCE} is allowed")
     return Exported(target, target.stat().st_size, years, probability)
 
 
-def _traced(model: AgeModel, size: int) -> onnx.ModelProto:
+def _temperature(model: AgeModel, manifest: Path) -> float:
+    faces = Faces(manifest, model.window, model.settings.size)
+    with torch.inference_mode():
+        raw = torch.cat([model(batch["crop"]) for batch in DataLoader(faces, 64)])
+    nearest = np.abs(AGES - faces.low[:, None]) <= 0.5
+    known = nearest | ((faces.low[:, None] <= AGES) & (faces.high[:, None] > AGES))
+    return fit_temperature(raw, model.head.probs, known)
+
+
+def _traced(whole: _Graph, size: int) -> onnx.ModelProto:
     """The graph with a free batch size, batch norms folded into convolutions by ONNX Runtime."""
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as folder:
         plain, folded = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
         torch.onnx.export(
-            _Graph(model).eval(),
+            whole,
             (example,),
             plain,
             input_names=["crops"],
@@ -127,11 +142,12 @@ def _halve(model: onnx.ModelProto) -> None:
             graph.node.insert(0, helper.make_node("Cast", [stored.name], [item.name], to=TensorProto.FLOAT))
 
 
-def _difference(model: AgeModel, path: Path, faces: NDArray[np.uint8]) -> tuple[float, float]:
-    """Largest difference between the file and torch: mean age in years, and probability."""
+def _difference(whole: _Graph, path: Path, size: int) -> tuple[float, float]:
+    """Largest difference between the file and torch on random pixels: mean age in years, and probability."""
+    faces = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        expected = model.probs(torch.from_numpy(faces)).numpy()
+        expected = whole(torch.from_numpy(faces)).numpy()
     given = session.run(["probs"], {"crops": faces})[0]
     alone = session.run(["probs"], {"crops": faces[:1]})[0]
     gap = np.abs(given - expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,12 @@ def read_photo(source: Path | str | bytes) -> Photo:
     if not data:
         raise PhotoError("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            return _decode(image)
+        with warnings.catch_warnings():  # Pillow's own limit is for those who have none
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as image:
+                return _decode(image)
+    except Image.DecompressionBombError as error:
+        raise PhotoError(f"too many pixels: {str(error).partition(',')[0]}") from error
     except UnidentifiedImageError as error:
         raise PhotoError("not an image file (JPEG, PNG, WebP, BMP, TIFF and GIF are read)") from error
     except PhotoError:

@@ -13,6 +13,7 @@ from agewise.ages import AgeDistribution, Predictor
 from agewise.data.crops import Batch, parts, read_batches
 from agewise.data.manifest import (
     ManifestError,
+    check_frame,
     distributions,
     fingerprint,
     first_fault,
@@ -55,6 +56,7 @@ def annotate(
     total = open_manifest(manifest, need=["image"]).metadata.num_rows
     if total == 0:
         raise ManifestError(f"{manifest}: no row to annotate")
+    check_frame(manifest, "aligned")
     read_manifest(manifest, columns=[*BOUNDS, "age_std"])  # a label that cannot be is found before the long work
     plan = {"manifest": fingerprint(manifest), "teacher": identity}
     if target.exists():

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Sampler
 
 import agewise
 from agewise.data.dataset import Faces, balanced_weights
-from agewise.data.manifest import ManifestError, fingerprint
+from agewise.data.manifest import ManifestError, check_frame, fingerprint
 from agewise.data.replacing import replacing
 from agewise.data.settings import SettingsError, check
 from agewise.faces.align import Window
@@ -156,6 +156,8 @@ class _Epoch(Callback):
 
 def _faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     data, model = recipe.data, recipe.model
+    for manifest in filter(None, (data.train, data.valid)):
+        check_frame(manifest, "aligned")
     window = Window(**model.window.model_dump())
     faces = Faces(Path(data.train), window, model.size, recipe.augmentation, recipe.training.seed)
     valid = Faces(Path(data.valid), window, model.size) if data.valid else None

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from agewise.apps.cli import main
-from agewise.data.manifest import metadata, read_manifest
+from agewise.data.manifest import metadata, read_manifest, write_manifest
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -148,12 +148,11 @@ def test_finished_predictions_are_used_again(run: Run, folder: Path, tmp_path: P
 
 
 def manifest(path: Path, **columns: Any) -> Path:
-    import pyarrow.parquet as pq
 
     picture = [{"bytes": b"", "path": None}] * 2
     table = {"image": picture, "age": [20.0, 30.0], **columns}
-    pq.write_table(pa.table({name: value for name, value in table.items() if value is not None}), path)
-    return path
+    known = pa.table({name: value for name, value in table.items() if value is not None})
+    return write_manifest(known, path, {"frame": "aligned"})
 
 
 BAD: dict[str, tuple[list[str], str]] = {

@@ -254,11 +254,29 @@ def test_photos_are_listed_in_order(tmp_path: Path) -> None:
     assert [path.name for path in images_below(tmp_path)] == ["a.png", "b.jpg"]
 
 
-def test_column_types_are_kept_where_every_picture_is_a_reject(parquet: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_parts")
+def test_column_types_are_kept_in_a_part_where_every_picture_is_a_reject(parquet: Path, tmp_path: Path) -> None:
+    some = tmp_path / "some.parquet"
+    pq.write_table(pq.read_table(parquet).take([3, 4, 0]), some)
+    assert prepare(some, tmp_path / "out.parquet", size=64).faces == 1
+    assert pq.read_schema(tmp_path / "out.parquet").field("prompted_age").type == pa.int64()
+
+
+def test_no_face_at_all_is_an_error_that_leaves_only_the_rejects(parquet: Path, tmp_path: Path) -> None:
     none = tmp_path / "none.parquet"
     pq.write_table(pq.read_table(parquet).slice(3, 2), none)
-    assert prepare(none, tmp_path / "out.parquet", size=64).faces == 0
-    assert pq.read_schema(tmp_path / "out.parquet").field("prompted_age").type == pa.int64()
+    with pytest.raises(ManifestError, match="none of 2 pictures gave a face"):
+        prepare(none, tmp_path / "out.parquet", size=64)
+    assert sorted(path.name for path in tmp_path.glob("out*")) == ["out.rejects.csv"]
+
+
+def test_the_source_is_not_overwritten_and_a_finished_manifest_is_not_made_again(parquet: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="is the source"):
+        prepare(parquet, parquet, size=64)
+    first = prepare(parquet, tmp_path / "out.parquet", size=64)
+    assert prepare(parquet, tmp_path / "out.parquet", size=64, detector=Interrupted(0)) == first
+    with pytest.raises(ManifestError, match="was not made so from this source"):
+        prepare(parquet, tmp_path / "out.parquet", size=96)
 
 
 def test_paths_in_a_manifest_are_relative_to_it(portrait: bytes, tmp_path: Path) -> None:
