@@ -72,7 +72,7 @@ def _decode(image: Image.Image) -> Photo:
     shrink = next((n for n in (1, 2, 4, 8) if width * height <= MAX_PIXELS * n * n), 16)
     if shrink > 1:
         if image.format not in {"JPEG", "MPO"} or shrink > 8:  # MPO: a JPEG with a second picture behind it
-            limit = f"{MAX_PIXELS // 10**6} megapixels are read ({MAX_PIXELS * 64 // 10**6} of a JPEG)"
+            limit = f"{MAX_PIXELS // 10**6} megapixels are read (more of a JPEG)"
             raise PhotoError(f"the image has {width}x{height} pixels; at most {limit}")
         image.draft("RGB", (width // shrink, height // shrink))  # rounded up, an odd side would not be shrunk at all
     scale = image.size[0] / width
