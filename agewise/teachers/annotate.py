@@ -108,7 +108,10 @@ def recalibrate(
     chosen = fitted_on.filter(pa.array(labelled))
     fitted = fit_response(distributions(chosen).mean, known(chosen).probs)
     table = read_manifest(manifest, need=["age_probs"])
-    within = blurred(known(table).probs, edge, GROWN) if constrain else None
+    within = known(table).probs if constrain else None
+    if within is not None:
+        grouped = np.isnan(numbers(table, "age"))
+        within[grouped] = blurred(within[grouped], edge, GROWN)
     ages = fitted.posterior(distributions(table).mean, within)
     column = table.schema.get_field_index("age_probs")
     said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain, "edge": edge}

@@ -17,6 +17,7 @@ import timm
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Sampler
@@ -108,6 +109,16 @@ def load_run(folder: Path | str) -> AgeModel:
     return model.eval()
 
 
+class _Checkpoints(TorchCheckpointIO):
+    """Checkpoints renamed within their folder; Lightning's own pass through the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        if storage_options is not None:
+            raise TypeError(f"storage options {storage_options} are not taken")
+        with replacing(path) as partial:
+            torch.save(checkpoint, partial)
+
+
 class EpochSampler(Sampler[int]):
     """Faces drawn by weight, without repeats at equal weights; the order depends on the seed and the epoch only."""
 
@@ -193,6 +204,7 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip or None,
         callbacks=callbacks,
+        plugins=[_Checkpoints()],
         logger=[_csv_logger(folder, step), TensorBoardLogger(folder, name="", version="")],
         enable_progress_bar=progress,
         enable_model_summary=False,
