@@ -6,7 +6,7 @@ import csv
 import json
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,7 +15,7 @@ import lightning as L
 import numpy as np
 import timm
 import torch
-from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
@@ -195,7 +195,7 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
         ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False),
     ]
     if settings.ema:
-        callbacks.append(EMAWeightAveraging(decay=settings.ema))
+        callbacks.append(WeightAveraging(use_buffers=True, avg_fn=_ramped_mean(settings.ema)))
     if progress:
         callbacks.append(TQDMProgressBar(refresh_rate=5))
     return L.Trainer(
@@ -212,6 +212,16 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _ramped_mean(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor | int], torch.Tensor]:
+    """An exponential moving average that follows closely at first: short runs must not keep their first weights."""
+
+    def mean(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+        kept = min(decay, (1 + int(count)) / (10 + int(count)))
+        return averaged * kept + current * (1 - kept)
+
+    return mean
 
 
 def _position(checkpoint: Path) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from agewise.data.settings import SettingsError, check
 from agewise.model.age_model import AgeModel, TorchPredictor
 from agewise.model.heads import HEADS
 from agewise.training.config import Recipe, read_recipe
-from agewise.training.fit import EpochSampler, load_run, train
+from agewise.training.fit import EpochSampler, _ramped_mean, load_run, train
 from agewise.training.losses import FITS
 from agewise.training.module import AgeModule
 
@@ -259,3 +259,10 @@ def test_faces_are_drawn_by_weight_and_otherwise_without_repeats() -> None:
     assert counts[:100].mean() == pytest.approx(20, abs=1)
     assert counts[100:].mean() == pytest.approx(60, abs=1)
     assert counts[100:].min() >= 35  # each face one or two times an epoch, not by luck alone
+
+
+def test_averaging_follows_closely_at_first_and_slowly_at_last() -> None:
+    mean = _ramped_mean(0.99)
+    zero, one = torch.tensor(0.0), torch.tensor(1.0)
+    assert float(mean(zero, one, 0)) == pytest.approx(0.9)
+    assert float(mean(zero, one, 10**6)) == pytest.approx(0.01)
