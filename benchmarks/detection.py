@@ -1,6 +1,8 @@
 """How many faces the detector finds: whole portraits, and mosaics of 25 FairFace faces at 40 pixels.
 
-python benchmarks/detection.py [DATA], DATA being the folder with fairface-val and the portraits (../shared/data).
+The detector's rules were tuned on the portraits and on mosaics of fairface-val; these mosaics are of fairface-train.
+
+python benchmarks/detection.py [DATA], DATA being the folder with fairface-train and the portraits (../shared/data).
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ def main(data: Path) -> None:
         counts = np.array([len(detector(picture)) for picture in pictures(data / f"{name}.parquet")])
         print(f"{name}: exactly one face in {(counts == 1).mean():.1%} of {len(counts)} photos")
     rng = np.random.default_rng(0)
-    everything = list(pictures(data / "fairface-val.parquet"))
+    everything = list(pictures(data / "fairface-train.parquet"))
     chips = [everything[index] for index in rng.permutation(len(everything))[:1000]]
     for side in (5 * CHIP, 1600):
         hits, extra, started = 0, 0, time.perf_counter()
