@@ -1,0 +1,371 @@
+"""Splits of a manifest by person: folds, one person left out, named shares. The same seed gives the same split.
+
+Who goes where depends, unless asked otherwise, on the seed and the person alone, by a hash (BLAKE2b). So nobody moves
+when rows are added, removed or sorted, and two files that hold one person agree. The price is the balance of a lottery:
+the n persons of an age fall into K folds as n dice would, n/K +- sqrt(n/K) each, and nothing that decides on a person
+without the others can do better. `even` deals persons out by age, to within a few faces; then a new row may move
+others, unless the earlier split is given to `keep`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from agewise.data.manifest import (
+    ManifestError,
+    described,
+    distributions,
+    first_fault,
+    metadata,
+    numbers,
+    open_manifest,
+)
+from agewise.data.replacing import replacing
+from agewise.metrics import Floats
+
+KINDS: dict[str, str] = {
+    "folds": "K folds named 0..K-1, each person and each face tested once",
+    "leave-one-out": "a fold a person, named after the subject (the protocol of FG-NET)",
+    "holdout": "named shares, such as train, valid and test",
+    "official": "the manifest's own column split: checked, nothing is written",
+}
+"""The kinds of splits and what each is."""
+
+SHARES: dict[str, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
+"""The shares of a holdout, which sum to 1."""
+
+Progress = Callable[[int, int], None]
+Keys = NDArray[np.uint64]
+
+_ROWS = 1000
+_LABELS = ("age", "age_low", "age_high", "age_std", "age_probs")
+_DECADES = 11  # of age: 0..9, 10..19 ... 90 and above, and the unknown age
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Faces of each part by its name, how many persons there are, and how many faces without a subject.
+
+    A face without a subject counts as a person of its own: that two of them show one person is not seen.
+    """
+
+    faces: Mapping[str, int]
+    persons: int
+    unnamed: int
+
+
+def split(
+    manifest: Path,
+    target: Path,
+    kind: str = "folds",
+    *,
+    folds: int = 5,
+    shares: Mapping[str, float] = SHARES,
+    seed: int = 0,
+    even: bool = False,
+    keep: Path | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> Split:
+    """Writes the manifest with column `split`, the rows in their order; see KINDS.
+
+    A row without a subject is known by the SHA-256 of its picture, or else by its path, so that copies stay together.
+
+    even: deals persons out by age and number of faces, all of them at once, not each by its hash.
+    keep: an earlier split of the same parts, whose persons stay where they are.
+    Raises ManifestError on folds below 2 or above the persons, shares that do not sum to 1, a part without anybody,
+    an unknown kind, no rows, or a target that is the manifest.
+    """
+    wanted = _parts(kind, folds, shares)
+    if target.exists() and target.samefile(manifest):
+        raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
+    keys, ages, named = _read(manifest, seed)
+    persons, of_row = np.unique(keys, return_inverse=True)
+    _check_persons(manifest, len(persons), kind, folds, named)
+    said = {"kind": kind, "seed": seed, "even": even, "shares": dict(wanted)}
+    if kind == "leave-one-out":
+        faces = _write(manifest, target, lambda names: names, {"kind": kind}, progress)
+        return Split(faces, len(persons), len(keys) - named)
+    earlier = _earlier(keep, persons, list(wanted), seed) if keep else np.full(len(persons), -1)
+    part = _dealt(persons, of_row, ages, earlier, wanted) if even else _drawn(persons, earlier, wanted)
+    for number, name in enumerate(wanted):
+        if not (part == number).any():
+            raise ManifestError(
+                f"{manifest}: none of {len(persons)} persons falls into {name}; give even, another seed or fewer parts"
+            )
+    title = np.array(list(wanted), dtype=object)
+
+    def named_parts(names: list[str]) -> list[str]:
+        return list(title[part[np.searchsorted(persons, _keys(names, seed))]])
+
+    counts = _write(manifest, target, named_parts, said, progress)
+    return Split({name: counts[name] for name in wanted}, len(persons), len(keys) - named)
+
+
+def official(manifest: Path) -> tuple[Split, dict[str, list[str]]]:
+    """The manifest's own split, and the persons that leak: in which parts each of them is.
+
+    Raises ManifestError where there is no column split, no row, or a row without a part.
+    """
+    total = open_manifest(manifest, need=["split"]).metadata.num_rows
+    faces: Counter[str] = Counter()
+    parts_of: dict[int, set[str]] = {}
+    named = done = 0
+    for table in _tables(manifest, ["split"]):
+        parts = table["split"].to_pylist()
+        if not all(parts):
+            raise ManifestError(f"{manifest}: row {done + [bool(part) for part in parts].index(False)} has no split")
+        faces.update(parts)
+        names, some = _persons(table, manifest, done)
+        for key, part in zip(_keys(names, 0).tolist(), parts, strict=True):
+            parts_of.setdefault(key, set()).add(part)
+        named, done = named + some, done + len(table)
+    if not total:
+        raise ManifestError(f"{manifest}: no row to split")
+    leaks = {key: sorted(parts) for key, parts in parts_of.items() if len(parts) > 1}
+    ordered = {name: faces[name] for name in sorted(faces, key=_order)}
+    return Split(ordered, len(parts_of), total - named), _by_name(manifest, leaks)
+
+
+def folds_of(manifest: Path) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.intp]]]:
+    """Each fold of a split manifest: its name, the rows to train on and the rows to test on, both in order.
+
+    Raises ManifestError where the parts are no folds but the shares of a holdout, or are fewer than two.
+    """
+    if (metadata(manifest).get("split") or {}).get("kind") == "holdout":
+        raise ManifestError(f"{manifest} is a holdout, not folds; take its rows by column split")
+    column = open_manifest(manifest, need=["split"]).read(columns=["split"])["split"]
+    if column.null_count:
+        raise ManifestError(f"{manifest}: {column.null_count} rows have no split")
+    encoded = column.combine_chunks().dictionary_encode()
+    names, part = encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+    if len(names) < 2:
+        raise ManifestError(f"{manifest}: column split has {len(names)} parts; at least 2 folds are needed")
+    for number in sorted(range(len(names)), key=lambda number: _order(names[number])):
+        yield names[number], np.flatnonzero(part != number), np.flatnonzero(part == number)
+
+
+def batches(
+    file: pq.ParquetFile, rows: int, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> Iterator[pa.Table]:
+    """The rows in order, `rows` at a time at the most, one row group after the other.
+
+    A single pass over many row groups would hold all that it has read, 460 MB of fairface-train (pyarrow 26).
+    """
+    for group in range(file.num_row_groups) if groups is None else groups:
+        for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
+            yield pa.Table.from_batches([batch])
+
+
+def person_keys(table: pa.Table) -> Keys:
+    """One number for each row that has a subject, equal for the same subject: what counts persons in little memory."""
+    names = table["subject"].drop_null().to_pylist() if "subject" in table.column_names else []
+    return _keys([name for name in names if name], 0)
+
+
+def _parts(kind: str, folds: int, shares: Mapping[str, float]) -> dict[str, float]:
+    """The parts that a kind has, and the share of each; none for leave-one-out."""
+    if kind not in KINDS or kind == "official":
+        why = "official splits are checked, not made" if kind == "official" else f"no kind of split {kind!r}"
+        raise ManifestError(f"{why}; there are {', '.join(name for name in KINDS if name != 'official')}")
+    if kind == "folds" and folds < 2:
+        raise ManifestError(f"{folds} folds were asked for; at least 2 are needed")
+    if kind == "holdout" and (abs(sum(shares.values()) - 1) > 1e-6 or not all(v > 0 and k for k, v in shares.items())):
+        given = ", ".join(f"{name}={share:g}" for name, share in shares.items())
+        raise ManifestError(f"the shares are {given}; named shares above 0 that sum to 1 are needed")
+    if kind == "holdout":
+        return dict(shares)
+    return {str(number): 1 / folds for number in range(folds)} if kind == "folds" else {}
+
+
+def _check_persons(manifest: Path, persons: int, kind: str, folds: int, named: int) -> None:
+    if persons == 0:
+        raise ManifestError(f"{manifest}: no row to split")
+    if kind == "folds" and folds > persons:
+        raise ManifestError(f"{manifest}: {folds} folds were asked for; it has only {persons} persons")
+    if kind == "leave-one-out" and (persons < 2 or not named):
+        raise ManifestError(f"{manifest}: leave-one-out needs a column subject with two persons at least")
+
+
+def _drawn(persons: Keys, earlier: NDArray[np.intp], shares: Mapping[str, float]) -> NDArray[np.intp]:
+    """The part (P,) of each person: its key, which the seed has scattered evenly, falls into the share of one."""
+    bounds = np.cumsum(list(shares.values()))[:-1]
+    return np.where(earlier >= 0, earlier, np.searchsorted(bounds, persons / 2.0**64, side="right"))
+
+
+def _dealt(
+    persons: Keys,
+    of_row: NDArray[np.intp],
+    ages: Floats,
+    earlier: NDArray[np.intp],
+    shares: Mapping[str, float],
+) -> NDArray[np.intp]:
+    """The part (P,) of each person: those with many faces first, then by age, each to where such faces are scarcest.
+
+    Scarcest is the least growth of the sum of load^2 / share over decades of age, all faces, and years from the mean
+    age in standard deviations; ties go by the key. Persons in order of age are dealt like cards, alike within a decade
+    too; those of two years are in order of their keys, so that another seed puts other persons together.
+    """
+    unknown = np.isnan(ages)
+    decade = np.where(unknown, _DECADES - 1, np.minimum(np.nan_to_num(ages), 99) // 10).astype(np.intp)
+    cells = np.bincount(of_row * _DECADES + decade, minlength=len(persons) * _DECADES).reshape(-1, _DECADES)
+    known = ages[~unknown] if not unknown.all() else np.zeros(1)
+    faces = cells.sum(axis=1)
+    mean = np.bincount(of_row, np.where(unknown, known.mean(), ages)) / faces
+    away = faces * (mean - known.mean()) / (known.std() or 1)
+    count = np.column_stack([cells, faces, away]).astype(np.float32)
+    share = np.array(list(shares.values()))
+    load = np.stack([count[earlier == number].sum(axis=0, dtype=np.float64) for number in range(len(share))])
+    part = earlier.copy()
+    order = [one for one in np.lexsort((persons, mean // 2, -faces)).tolist() if part[one] < 0]
+    for left, one in zip(range(len(order), 0, -1), order, strict=True):
+        growth = (load + count[one] / 2) @ count[one] / share
+        empty = load[:, _DECADES] == 0
+        if left <= np.count_nonzero(empty):  # the last ones see to it that no part is empty
+            growth[~empty] = np.inf
+        turn = int(persons[one] % len(share))
+        part[one] = (int(np.roll(growth, turn).argmin()) - turn) % len(share)
+        load[part[one]] += count[one]
+    return part
+
+
+def _earlier(keep: Path, persons: Keys, names: list[str], seed: int) -> NDArray[np.intp]:
+    """The part (P,) of each person in an earlier split, -1 for who is not in it."""
+    part_of: dict[int, str] = {}
+    done = 0
+    open_manifest(keep, need=["split"])
+    for table in _tables(keep, ["split"]):
+        who, _ = _persons(table, keep, done)
+        for key, name, part in zip(_keys(who, seed).tolist(), who, table["split"].to_pylist(), strict=True):
+            if part not in names:
+                raise ManifestError(f"{keep}: its parts have {part!r}; the new ones are {', '.join(names)}")
+            if part_of.setdefault(key, part) != part:
+                raise ManifestError(f"{keep}: {name} is in {part_of[key]} and in {part}; nobody may be in two parts")
+        done += len(table)
+    number = {name: place for place, name in enumerate(names)}
+    return np.array([number[part_of[key]] if key in part_of else -1 for key in persons.tolist()], dtype=np.intp)
+
+
+def _read(manifest: Path, seed: int) -> tuple[Keys, Floats, int]:
+    """Of every row the person's key and the age, 16 bytes a row, and how many rows have a subject."""
+    keys: list[Keys] = [np.empty(0, np.uint64)]
+    ages: list[Floats] = [np.empty(0)]
+    named = done = 0
+    for table in _tables(manifest, _LABELS):
+        if (fault := first_fault(table)) is not None:
+            raise ManifestError(f"{manifest}: row {done + fault[0]}: {fault[1]}")
+        names, some = _persons(table, manifest, done)
+        keys.append(_keys(names, seed))
+        ages.append(_ages(table))
+        named, done = named + some, done + len(table)
+    return np.concatenate(keys), np.concatenate(ages), named
+
+
+def _tables(manifest: Path, columns: Any) -> Iterator[pa.Table]:
+    """The rows in order with the columns named, and their pictures only where a row group has a row without subject."""
+    file = open_manifest(manifest)
+    wanted = [name for name in (*columns, "subject") if name in file.schema_arrow.names]
+    for group in range(file.num_row_groups):
+        pictured = "subject" not in wanted or not all(file.read_row_group(group, ["subject"])["subject"].to_pylist())
+        names = [*wanted, "image"] if pictured and "image" in file.schema_arrow.names else wanted
+        yield from batches(file, _ROWS, names, [group])
+
+
+def _persons(table: pa.Table, manifest: Path, first: int) -> tuple[list[str], int]:
+    """Who is on each row, its subject or else its picture, and how many rows have a subject."""
+    has = table.column_names
+    names: list[Any] = table["subject"].to_pylist() if "subject" in has else [None] * len(table)
+    unnamed = [row for row, name in enumerate(names) if not name]
+    images = table["image"].take(pa.array(unnamed, pa.int64())).to_pylist() if "image" in has else [None] * len(unnamed)
+    for row, image in zip(unnamed, images, strict=True):
+        known = image or {}
+        if known.get("bytes"):
+            names[row] = f"sha256:{hashlib.sha256(known['bytes']).hexdigest()}"
+        elif known.get("path"):
+            names[row] = f"path:{known['path']}"
+        else:
+            raise ManifestError(f"{manifest}: row {first + row} has no subject and no image; who it is must be known")
+    return names, len(names) - len(unnamed)
+
+
+def _keys(names: list[str], seed: int) -> Keys:
+    key = str(seed).encode()
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in names)
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+
+
+def _ages(table: pa.Table) -> Floats:
+    """The age (N,) of each face, or its group's middle, or its distribution's mean; NaN where none is known."""
+    age = numbers(table, "age")
+    middle = (numbers(table, "age_low") + numbers(table, "age_high")) / 2
+    age = np.where(np.isnan(age), middle, age)
+    if "age_probs" in table.column_names:
+        told = np.isnan(age) & table["age_probs"].is_valid().to_numpy()
+        age[told] = distributions(table.filter(pa.array(told))).mean
+    return age
+
+
+def _write(
+    manifest: Path,
+    target: Path,
+    parts_of: Callable[[list[str]], list[str]],
+    said: dict[str, Any],
+    progress: Progress,
+) -> Counter[str]:
+    """Copies the rows batch by batch, with the part of each; returns the faces of each part."""
+    file = open_manifest(manifest)
+    note = {**metadata(manifest), "split": said}
+    faces: Counter[str] = Counter()
+    done = 0
+    schema = described(_with_split(file.schema_arrow.empty_table(), []), note).schema
+    with replacing(target) as path, pq.ParquetWriter(path, schema) as writer:
+        for table in batches(file, _ROWS):
+            _check_paths(table, manifest, target)
+            parts = parts_of(_persons(table, manifest, done)[0])
+            faces.update(parts)
+            writer.write_table(_with_split(table, parts).cast(schema))
+            done += len(table)
+            progress(done, file.metadata.num_rows)
+    return faces
+
+
+def _with_split(table: pa.Table, parts: list[str]) -> pa.Table:
+    column, place = pa.array(parts, pa.string()), table.schema.get_field_index("split")
+    return table.append_column("split", column) if place < 0 else table.set_column(place, "split", column)
+
+
+def _check_paths(table: pa.Table, manifest: Path, target: Path) -> None:
+    """A path is relative to its manifest: where pictures are files, the new manifest must stand beside the old one."""
+    if target.parent.resolve() == manifest.parent.resolve() or "image" not in table.column_names:
+        return
+    data, paths = (table["image"].combine_chunks().field(name) for name in ("bytes", "path"))
+    outside = pc.equal(pc.fill_null(pc.binary_length(data), 0), 0)
+    for path in paths.filter(outside).drop_null().to_pylist():
+        if not Path(path).is_absolute():
+            raise ManifestError(f"{target}: {path} is beside {manifest}; write the split into the same folder")
+
+
+def _by_name(manifest: Path, leaks: dict[int, list[str]]) -> dict[str, list[str]]:
+    """The leaks under the persons' names, which are read again only for them."""
+    found: dict[str, list[str]] = {}
+    done = 0
+    for table in _tables(manifest, []) if leaks else ():
+        names, _ = _persons(table, manifest, done)
+        found |= {n: leaks[k] for n, k in zip(names, _keys(names, 0).tolist(), strict=True) if k in leaks}
+        done += len(table)
+    return dict(sorted(found.items()))
+
+
+def _order(name: str) -> tuple[bool, int, str]:
+    """Numbers first and as numbers, then names."""
+    return (False, int(name), "") if name.isdecimal() else (True, 0, name)
