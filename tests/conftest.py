@@ -112,7 +112,7 @@ def tiny_recipe() -> Callable[..., Any]:
             "runs": str(runs),
             "data": {"train": str(train), "valid": str(train), "workers": 0},
             "model": {"backbone": {"name": "test_resnet"}, "size": 32, "dropout": 0.2},
-            "training": {"epochs": 2, "batch": 8, "rate": 3e-3, "threads": 1},
+            "training": {"epochs": 2, "batch": 8, "rate": 3e-3, "head_rate": 10.0, "threads": 1},
         }
         for name, value in changes.items():
             values[name] = {**values[name], **value} if isinstance(value, dict) and name in values else value

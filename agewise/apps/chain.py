@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import typer
+
+from agewise.ages import Decision
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)]
 Manifest = Annotated[Path, typer.Argument(help="A manifest (Parquet, one row a face).", show_default=False)]
@@ -91,6 +93,7 @@ def evaluate(
     manifest: Manifest,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
     groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = "sex,ethnicity",
+    decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
     threads: Threads = 0,
 ) -> None:
@@ -101,13 +104,14 @@ def evaluate(
     from agewise.evaluation.evaluate import predict_manifest
     from agewise.evaluation.report import facts, tables, write_report
 
+    rule = _decision(decision)
     named = open_model(model, threads)
     check_frame(manifest, named.frame)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
     predictions = folder / "predictions.parquet"
     with progress("faces") as step:
         predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
-    report = score(predictions, [name for name in groups.split(",") if name])
+    report = score(predictions, [name for name in groups.split(",") if name], decision=rule)
     written = write_report(report, folder)
     for line in facts(report):
         print(line)
@@ -129,6 +133,12 @@ def export(
 
     made = write(run, out, licence=licence, half=half, calibrate_on=calibrate_on)
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from the run by {made.years:.4f} years at the most")
+
+
+def _decision(rule: str) -> Decision:
+    if rule not in ("mean", "median", "mode"):
+        raise ValueError(f"no decision rule {rule!r}; there are mean, median, mode")
+    return cast(Decision, rule)
 
 
 @contextmanager

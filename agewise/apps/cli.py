@@ -11,15 +11,31 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
 from agewise.apps.predict import predict
+from agewise.apps.sources import import_
+from agewise.apps.tables import splits, stats
 
-COMMANDS: tuple[Callable[..., None], ...] = (predict, prepare, annotate, recalibrate, train, evaluate, export)
+COMMANDS: tuple[Callable[..., None], ...] = (
+    predict,
+    import_,
+    prepare,
+    splits,
+    stats,
+    annotate,
+    recalibrate,
+    heads,
+    models,
+    train,
+    evaluate,
+    export,
+)
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(_command.__name__.rstrip("_"))(_command)
 
 
 def main() -> None:

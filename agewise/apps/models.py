@@ -26,12 +26,13 @@ def open_model(model: str | None, threads: int = 0) -> Named:
 
         from agewise.data.manifest import fingerprint
         from agewise.model.age_model import TorchPredictor
-        from agewise.training.fit import load_run
+        from agewise.training.run_folder import load_run
 
         if threads:
             torch.set_num_threads(threads)
         run = load_run(path)
-        return Named(TorchPredictor(run), f"{path.name} {fingerprint(path / 'model.safetensors')[:8]}")
+        name = f"{path.name} {fingerprint(path / 'model.safetensors')[:8]}"
+        return Named(TorchPredictor(run), name, run.settings.frame)
     if path and path.suffix == ".toml":
         return open_teacher_named(path, threads)
     from agewise.deployment.runtime import OnnxModel

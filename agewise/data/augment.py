@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from agewise.faces.align import Window, warp
 class Augmentation(Settings):
     """How far a training view departs from its crop; all zero is the crop itself."""
 
+    policy: Literal["own", "paper", "released"] = Field(
+        default="own", description="own: as set below; else Table 2 of Greco et al. 2021 (docs/profiles.md)"
+    )
     rotation: float = Field(default=5.0, ge=0, le=45, description="std of the turn, degrees")
     scale: float = Field(default=0.05, ge=0, le=0.3, description="std of the size, as a share")
     shift: float = Field(default=0.03, ge=0, le=0.3, description="std of the shift, as a share of the window")

@@ -1,7 +1,8 @@
-"""Manifest -> training batches: a crop, its target distribution and its weight."""
+"""Manifest -> training batches: a crop, its target distribution, its weight, and what else is known of the face."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch.utils.data import Dataset
 
 from agewise.ages import AgeDistribution
 from agewise.data.augment import Augmentation, view
+from agewise.data.augment_paper import paper_view, region_of
 from agewise.data.manifest import ManifestError, distributions, numbers, read_manifest
 from agewise.faces.align import Window, cut
+from agewise.faces.bodies import letterbox
 
 LABELS = ("age", "age_std", "age_low", "age_high", "age_probs", "weight")
 
@@ -23,18 +26,30 @@ LABELS = ("age", "age_std", "age_low", "age_high", "age_probs", "weight")
 class Faces(Dataset[dict[str, Any]]):
     """The faces of a manifest: crop (size, size, 3) uint8, target (101,), weight, label bounds `low`, `high` in years.
 
-    A target is the teacher's distribution where the row has one, or else the exact age (with its std), or its group.
+    A target is the teacher's distribution where the row has one, or else the exact age (with its std), or its group;
+    `group_only` tells the last. With `bodies`, crop is a pair (2, size, size, 3): the face, and column `body` or black.
     """
 
     def __init__(
-        self, manifest: Path, window: Window, size: int, policy: Augmentation | None = None, seed: int = 0
+        self,
+        manifest: Path,
+        window: Window,
+        size: int,
+        policy: Augmentation | None = None,
+        seed: int = 0,
+        tasks: Mapping[str, NDArray[Any]] | None = None,
+        bodies: bool = False,
     ) -> None:
-        table = read_manifest(manifest, columns=["image", *LABELS], need=["image"])
+        """tasks: what is known of each row beside its age, by task (`agewise.data.attributes.known`)."""
+        columns = ["image", *LABELS, *(["body"] if bodies else [])]
+        table = read_manifest(manifest, columns=columns, need=["image"])
         if not len(table):
             raise ManifestError(f"{manifest}: no row to learn from")
-        self.targets, self.low, self.high = labels(table, manifest)
+        self.targets, self.low, self.high, self.group_only = labels(table, manifest)
         self.weights = np.nan_to_num(numbers(table, "weight"), nan=1.0).astype(np.float32)
         self.images = table["image"].combine_chunks()
+        self.bodies = table["body"].combine_chunks() if "body" in table.column_names else None
+        self.pairs, self.tasks = bodies, dict(tasks or {})
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
         self.manifest = manifest
         self.epoch = 0
@@ -44,27 +59,45 @@ class Faces(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One face; its random view depends on seed, epoch and index only. Raises ManifestError if it is unreadable."""
-        crop = self._crop(index)
-        if self.policy is None:
-            pixels = cut(crop[None], self.window, self.size)[0]
-        else:
-            rng = np.random.default_rng((self.seed, self.epoch, index))
-            pixels = view(crop, self.window, self.size, self.policy, rng)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        pixels = self._view(self._crop(index), rng)
+        if self.pairs:
+            pixels = np.stack([pixels, self._body(index)])
         return {
             "crop": torch.from_numpy(pixels),
             "target": torch.from_numpy(self.targets[index]),
             "weight": self.weights[index],
             "low": self.low[index],
             "high": self.high[index],
+            "group_only": self.group_only[index],
+            "tasks": {name: known[index] for name, known in self.tasks.items()},
         }
 
+    def _view(self, crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        if self.policy is None:
+            return np.asarray(cut(crop[None], self.window, self.size)[0])
+        if self.policy.policy == "own":
+            return view(crop, self.window, self.size, self.policy, rng)
+        return paper_view(crop, region_of(self.window, len(crop)), self.size, self.policy.policy, rng)
+
     def _crop(self, index: int) -> NDArray[np.uint8]:
-        data = self._bytes(self.images[index].as_py() or {})
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        decoded = self._decoded(self.images[index].as_py())
         if decoded is None or decoded.shape[0] != decoded.shape[1]:
             wanted = "square picture that can be read (agewise prepare makes them)"
             raise ManifestError(f"{self.manifest}: row {index} has no {wanted}")
-        return np.asarray(decoded, dtype=np.uint8)
+        return decoded
+
+    def _body(self, index: int) -> NDArray[np.uint8]:
+        """The body in its letterbox (size, size, 3), or black where the row has none."""
+        decoded = self._decoded(self.bodies[index].as_py()) if self.bodies is not None else None
+        if decoded is None:
+            return np.zeros((self.size, self.size, 3), np.uint8)
+        return letterbox(decoded, self.size)
+
+    def _decoded(self, image: dict[str, Any] | None) -> NDArray[np.uint8] | None:
+        data = self._bytes(image or {})
+        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+        return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
 
     def _bytes(self, image: dict[str, Any]) -> bytes:
         if image.get("bytes") or not image.get("path"):
@@ -73,30 +106,32 @@ class Faces(Dataset[dict[str, Any]]):
         return path.read_bytes() if path.is_file() else b""
 
 
-def labels(table: pa.Table, name: Path) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Targets (N, 101) and the bounds (N,), (N,) in years between which each true age is known to lie, NaN if not.
+def labels(
+    table: pa.Table, name: Path
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Targets (N, 101), bounds (N,), (N,) of the true ages in years, and which targets (N,) are no more than a group.
 
-    Raises ManifestError where a row has no label at all.
+    A bound that is not known is NaN. Raises ManifestError where a row has no label at all.
     """
     age, std = numbers(table, "age"), np.nan_to_num(numbers(table, "age_std"), nan=0.0)
     low, high = numbers(table, "age_low"), numbers(table, "age_high")
     exact, grouped = ~np.isnan(age), ~np.isnan(low) & ~np.isnan(high)
+    told = table["age_probs"].is_valid().to_numpy() if "age_probs" in table.column_names else np.zeros(len(table), bool)
     targets = np.zeros((len(table), 101))
     targets[grouped] = AgeDistribution.of_groups(low[grouped], high[grouped]).probs
     targets[exact] = AgeDistribution.gaussian(age[exact], std[exact]).probs
-    if "age_probs" in table.column_names:
-        told = table["age_probs"].is_valid().to_numpy()
+    if told.any():
         targets[told] = distributions(table.filter(pa.array(told))).probs
     empty = targets.sum(axis=1) == 0
     if empty.any():
         raise ManifestError(f"{name}: row {int(np.argmax(empty))} has no age, age_low and age_high, or age_probs")
     bottom = np.where(exact, age, low)
     top = np.where(exact, age, high + 1)
-    return targets.astype(np.float32), bottom.astype(np.float32), top.astype(np.float32)
+    return targets.astype(np.float32), bottom.astype(np.float32), top.astype(np.float32), grouped & ~exact & ~told
 
 
 def balanced_weights(targets: NDArray[np.float32], power: float, width: float = 4.0) -> NDArray[np.float64]:
-    """Sampling weights (N,), mean 1: the inverse density of each target's ages, to a power (0: as they come, 1: even).
+    """Weights (N,), mean 1: the inverse density of each target's ages, to a power (0: as they come, 1: even).
 
     The density is smoothed over neighbouring ages (Yang et al. 2021, label distribution smoothing).
     """

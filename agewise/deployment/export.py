@@ -20,8 +20,8 @@ from agewise.data.dataset import Faces
 from agewise.data.replacing import replacing
 from agewise.deployment.runtime import FORMAT, KEY
 from agewise.model.age_model import AgeModel
-from agewise.model.calibrate import fit_temperature
-from agewise.training.fit import load_run
+from agewise.model.calibrate import fit_temperature, tempered
+from agewise.training.run_folder import load_run
 
 TOLERANCE = 0.1
 """Years by which a mean age may move through the export; half precision needs most of it."""
@@ -48,7 +48,7 @@ class _Graph(nn.Module):
         self.temperature = temperature
 
     def forward(self, crops: Tensor) -> Tensor:
-        return self.model.head.probs(self.model(crops) / self.temperature)
+        return tempered(self.model.head.log_probs(self.model(crops)), self.temperature)
 
 
 def export(
@@ -75,7 +75,7 @@ def export(
     said = {
         "format": FORMAT,
         "name": recipe["name"],
-        "frame": "aligned",
+        "frame": model.settings.frame,
         "window": [window.x, window.y, window.side],
         "size": size,
         "licence": licence,
@@ -95,10 +95,10 @@ def export(
 def _temperature(model: AgeModel, manifest: Path) -> float:
     faces = Faces(manifest, model.window, model.settings.size)
     with torch.inference_mode():
-        raw = torch.cat([model(batch["crop"]) for batch in DataLoader(faces, 64)])
+        logs = torch.cat([model.head.log_probs(model(batch["crop"])) for batch in DataLoader(faces, 64)])
     nearest = np.abs(AGES - faces.low[:, None]) <= 0.5
     known = nearest | ((faces.low[:, None] <= AGES) & (faces.high[:, None] > AGES))
-    return fit_temperature(raw, model.head.probs, known)
+    return fit_temperature(logs, known)
 
 
 def _traced(whole: _Graph, size: int) -> onnx.ModelProto:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.ages import AGES, AgeDistribution, Decision, Predictor
 from agewise.data.crops import Batch, parts, read_batches
 from agewise.data.manifest import (
     COLUMNS,
@@ -106,11 +106,15 @@ def predict_manifest(
 
 
 def evaluate(
-    predictions_parquet: Path | str, groups: Sequence[str] = ("sex", "ethnicity"), *, resamples: int = 1000
+    predictions_parquet: Path | str,
+    groups: Sequence[str] = ("sex", "ethnicity"),
+    *,
+    decision: Decision = "mean",
+    resamples: int = 1000,
 ) -> Report:
     """The scores of predicted ages: overall, by band of age and by each group column of the manifest.
 
-    Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
+    decision: which one age of each predicted distribution is scored. Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
     known are dropped and counted.
     """
     path = Path(predictions_parquet)
@@ -119,7 +123,8 @@ def evaluate(
         raise ManifestError(f"{path}: not a file of predictions; predict_manifest writes one from a manifest")
     table = read_manifest(path, need=list(PREDICTED))
     labels = _labels_of(path, table)
-    faces = _faces(table, labels)
+    pred = _decided(table, decision)
+    faces = _faces(table, labels, pred)
     scored = faces.dropped == ""
     if not scored.any():
         raise ManifestError(f"{path}: none of the {len(table)} faces can be scored: {faces.dropped[0]}")
@@ -135,13 +140,14 @@ def evaluate(
         sha256=said["content"],
         predictions=path.name,
         labels=labels,
+        decision=decision,
         resampled="subjects" if len(np.unique(faces.unit)) < len(table) else "faces",
         overall=score("all", faces, resamples),
         bands=score_by(bands, faces, resamples, order),
         groups=by_group,
         gaps={column: found for column, found in gaps.items() if found is not None},
         absent=tuple(column for column in groups if column not in table.column_names),
-        pred=numbers(table, "mean")[scored],
+        pred=pred[scored],
         true=age[scored],
         band=bands[scored],
     )
@@ -186,7 +192,17 @@ def _labels_of(path: Path, table: pa.Table) -> Labels:
     raise ManifestError(f"{path}: no row has a known age (column age, or age_low and age_high) to score against")
 
 
-def _faces(table: pa.Table, labels: Labels) -> Faces:
+def _decided(table: pa.Table, decision: Decision) -> Floats:
+    """The age (N,) by the decision rule, NaN where there is no prediction."""
+    given = ~np.isnan(numbers(table, "mean"))
+    if decision == "mean" or not given.any():
+        return numbers(table, "mean")
+    pred = np.full(len(table), np.nan)
+    pred[given] = distributions(table.filter(pa.array(given))).decided(decision)
+    return pred
+
+
+def _faces(table: pa.Table, labels: Labels, pred: Floats) -> Faces:
     """The values of each metric for the faces of a file of predictions, and why some have none."""
     age, low, high = (numbers(table, name) for name in ("age", "age_low", "age_high"))
     dropped = np.array([error or "" for error in table["error"].to_pylist()], dtype=object)
@@ -200,16 +216,16 @@ def _faces(table: pa.Table, labels: Labels) -> Faces:
     subjects = table["subject"].to_pylist() if "subject" in table.column_names else [None] * len(table)
     for row, subject in enumerate(subjects):  # a face of an unknown subject is one of its own
         subjects[row] = unit.setdefault(row if subject is None else subject, len(unit))
-    values = _values(table.filter(pa.array(scored)), labels) if scored.any() else {}
+    values = _values(table.filter(pa.array(scored)), labels, pred[scored]) if scored.any() else {}
     everywhere = {metric: np.full(len(table), np.nan) for metric in values}
     for metric, found in values.items():
         everywhere[metric][scored] = found
     return Faces(everywhere, dropped.astype(np.str_), np.array(subjects, dtype=np.intp))
 
 
-def _values(table: pa.Table, labels: Labels) -> dict[str, Floats]:
-    names = ("mean", "low", "high", "age", "age_std", "age_low", "age_high")
-    pred, low, high, age, std, age_low, age_high = (numbers(table, name) for name in names)
+def _values(table: pa.Table, labels: Labels, pred: Floats) -> dict[str, Floats]:
+    names = ("low", "high", "age", "age_std", "age_low", "age_high")
+    low, high, age, std, age_low, age_high = (numbers(table, name) for name in names)
     if labels == "group":
         return group_values(pred, age_low, age_high)
     return age_values(pred, np.column_stack([low, high]), distributions(table), age, std)

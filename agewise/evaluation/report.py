@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from agewise.ages import LEVEL
+from agewise.ages import LEVEL, Decision
 from agewise.data.replacing import replacing
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES, Estimate, Gap, Labels, Score
 from agewise.metrics import Floats
@@ -26,7 +26,8 @@ from agewise.metrics import Floats
 class Report:
     """What a model scores on a manifest.
 
-    labels: whether ages or only age groups are known. resampled: what the intervals draw, subjects or faces.
+    labels: whether ages or only age groups are known. decision: which one age of a distribution is scored.
+    resampled: what the intervals draw, subjects or faces.
     groups, gaps: by column; absent: the columns asked for that the manifest has not.
     pred, true, band: predicted mean age, known age (NaN where only a group is known), both in years, and name of the
     band of each scored face (N,).
@@ -37,6 +38,7 @@ class Report:
     sha256: str
     predictions: str
     labels: Labels
+    decision: Decision
     resampled: str
     overall: Score
     bands: tuple[Score, ...]
@@ -94,6 +96,7 @@ def to_json(report: Report) -> str:
         "predictions": report.predictions,
         "labels": report.labels,
         "intervals": {"level": CONFIDENCE, "method": "percentile bootstrap", "resampled": report.resampled},
+        "decision": report.decision,
         "overall": _plain(report.overall),
         "bands": [_plain(score) for score in report.bands],
         "groups": {column: [_plain(score) for score in scores] for column, scores in report.groups.items()},
@@ -137,7 +140,8 @@ def facts(report: Report) -> list[str]:
     ]
     return [
         f"{overall.n} faces scored, {dropped} dropped" + (f": {why}" if why else ""),
-        f"Known of each face: {'its age' if report.labels == 'age' else 'only its age group'}",
+        f"Known of each face: {'its age' if report.labels == 'age' else 'only its age group'}; "
+        f"scored is the {report.decision} of its distribution",
         f"Manifest {report.manifest}, SHA-256 {report.sha256}; predictions {report.predictions}",
         f"Brackets: {CONFIDENCE:.0%} percentile bootstrap intervals, {report.resampled} resampled",
         *gaps,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,14 +11,22 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from agewise.ages import AgeDistribution
+from agewise.data.choice import Choice, checked_options
 from agewise.data.settings import Settings, SettingsError
 from agewise.faces.align import Window, cut
 from agewise.model.backbone import Backbone, BackboneSettings
 from agewise.model.heads import HEADS
+from agewise.model.heads.head import Head, single_precision
+from agewise.model.tasks import TaskSettings, groups_of, task_head
+
+GIVEN = ("self", "features", "dropout")
+"""Parameters of a head that are no options of its own: the backbone and `model.dropout` say them."""
+AUXILIARY = 0.5
+"""Share of the patch tokens' strongest answer beside the class token's (Yuan et al. 2022, VOLO)."""
 
 
 class WindowSettings(Settings):
-    """The part of the standard frame that the network sees (docs/geometry.md)."""
+    """The part of the frame that the network sees (docs/geometry.md)."""
 
     x: float = Field(default=0.5, ge=0, le=1)
     y: float = Field(default=0.5, ge=0, le=1)
@@ -24,31 +34,54 @@ class WindowSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """A whole network: what it sees, its backbone and its head."""
+    """A whole network: what it sees, its backbone, its head, and other tasks where it has some."""
 
     backbone: BackboneSettings
-    head: str = "categorical"
+    head: Choice = Choice(name="categorical")
     size: int = Field(default=112, ge=16, le=512, description="pixels of the input's side")
+    frame: Literal["aligned", "square"] = "aligned"
     window: WindowSettings = WindowSettings()
     dropout: float = Field(default=0.2, ge=0, lt=1)
+    tasks: dict[str, TaskSettings] = Field(default={}, description="what is learned beside the age, by name")
 
     @field_validator("head")
     @classmethod
-    def _known(cls, head: str) -> str:
-        if head not in HEADS:
-            raise ValueError(f"no head {head!r}; there are {', '.join(sorted(HEADS))}")
+    def _known(cls, head: Choice) -> Choice:
+        checked_options(head, HEADS, "head", GIVEN)
         return head
+
+    @field_validator("tasks")
+    @classmethod
+    def _others(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
+        if "age" in tasks:
+            raise ValueError("no task is called 'age': that is the head")
+        if sum(task.kind == "identity" for task in tasks.values()) > 1:
+            raise ValueError("one task of the kind 'identity' is enough")
+        return tasks
 
 
 class AgeModel(nn.Module):
-    """uint8 RGB crops (N, size, size, 3) of the window -> raw outputs of the head."""
+    """uint8 RGB crops (N, size, size, 3) of the window -> raw outputs of the head.
+
+    A network of faces and bodies takes pairs (N, 2, size, size, 3) too; what is not there is black.
+    """
 
     def __init__(self, settings: ModelSettings, pretrained: bool = True) -> None:
         super().__init__()
         self.settings = settings
-        self.backbone = Backbone(settings.backbone, pretrained)
-        self.head = HEADS[settings.head](self.backbone.features, settings.dropout)
+        self.groups, identity = groups_of(settings.tasks)
+        shared = tuple(name for name in dict.fromkeys(self.groups.values()) if name != identity)
+        self.backbone = Backbone(settings.backbone, settings.size, shared, identity, pretrained)
+        self.head = self._head()
+        self.tokens = self._head() if self.backbone.tokens else None
+        width = self.backbone.features
+        self.tasks = nn.ModuleDict({name: task_head(task, width) for name, task in settings.tasks.items()})
         self._try()
+
+    def _head(self) -> Head:
+        kind = HEADS[self.settings.head.name]
+        options: dict[str, Any] = checked_options(self.settings.head, HEADS, "head", GIVEN)
+        return kind(self.backbone.features, dropout=self.settings.dropout, **options)
 
     @torch.no_grad()
     def _try(self) -> None:
@@ -64,12 +97,29 @@ class AgeModel(nn.Module):
 
     @property
     def window(self) -> Window:
-        """The part of the standard frame that goes in."""
+        """The part of the frame that goes in."""
         return Window(**self.settings.window.model_dump())
 
     def forward(self, crops: Tensor) -> Tensor:
         """Raw outputs (N, C) of the head."""
-        return self.head(self.backbone(crops))
+        return self.raw(self.backbone(crops)["age"])
+
+    def raw(self, features: Tensor) -> Tensor:
+        """Raw outputs (N, C) from the age's features (N, D), or from tokens (N, 1 + T, D), in single precision."""
+        with single_precision(features):
+            features = features.float()
+            if self.tokens is None:
+                return self.head(features)
+            return self.head(features[:, 0]) + AUXILIARY * self.tokens(features[:, 1:]).amax(dim=1)
+
+    def answers(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Raw outputs of the head and, by name, of the tasks."""
+        features = self.backbone(crops)
+        outputs = {}
+        for name, head in self.tasks.items():
+            given = features[self.groups[name]]
+            outputs[name] = head(given if given.ndim == 2 else given[:, 0])
+        return self.raw(features["age"]), outputs
 
     def probs(self, crops: Tensor) -> Tensor:
         """Probabilities (N, 101) over the ages."""
@@ -83,7 +133,9 @@ class TorchPredictor:
         self.model = model.eval()
 
     @torch.inference_mode()
-    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
-        """Ages of crops (N, H, H, 3) in the standard frame."""
-        seen = cut(crops, self.model.window, self.model.settings.size)
-        return AgeDistribution(self.model.probs(torch.from_numpy(seen)).numpy())
+    def __call__(self, crops: NDArray[np.uint8], bodies: NDArray[np.uint8] | None = None) -> AgeDistribution:
+        """Ages of crops (N, H, H, 3) in the model's frame, and of bodies (N, size, size, 3) if it takes them."""
+        seen = torch.from_numpy(cut(crops, self.model.window, self.model.settings.size))
+        if bodies is not None:
+            seen = torch.stack([seen, torch.from_numpy(bodies)], dim=1)
+        return AgeDistribution(self.model.probs(seen).numpy())

@@ -1,4 +1,4 @@
-"""A timm network by name -> features, with weights from timm, from a local file, or none."""
+"""A network by name -> features: timm's, the paper's students, MiVOLO or SwinFace; weights from timm or a file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from agewise.data.settings import Settings, SettingsError
+from agewise.model import mivolo, swinface
+from agewise.model.mivolo import MiVOLO
+from agewise.model.students import STUDENTS
+from agewise.model.swinface import SwinFace
 
 
 class BackboneSettings(Settings):
     """Which network, where its weights come from, and the pixels it wants."""
 
-    name: str = Field(description="any name that timm knows, such as mobilenetv3_small_100")
+    name: str = Field(description="of a student of the paper, mivolo_*, swinface_*, or any name that timm knows")
     weights: str | None = Field(default=None, description="a safetensors file, or `timm` to fetch timm's own")
-    options: dict[str, str | int | float | bool] = Field(default={}, description="arguments of timm.create_model")
+    options: dict[str, str | int | float | bool] = Field(default={}, description="arguments of the network's making")
     colours: Literal["RGB", "BGR"] = "RGB"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     scale: tuple[float, float, float] = (58.395, 57.12, 57.375)
@@ -28,41 +32,84 @@ class BackboneSettings(Settings):
 
 
 class Backbone(nn.Module):
-    """uint8 RGB crops (N, S, S, 3) -> features (N, D): pixel normalisation and a timm network."""
+    """uint8 RGB crops (N, S, S, 3) -> features (N, D) of each group of tasks: pixel normalisation and a network.
 
-    def __init__(self, settings: BackboneSettings, pretrained: bool = True) -> None:
+    MiVOLO takes pairs of a face and a body (N, 2, S, S, 3) too, and gives tokens (N, 1 + T, D).
+    """
+
+    def __init__(
+        self,
+        settings: BackboneSettings,
+        size: int = 224,
+        groups: tuple[str, ...] = ("age",),
+        identity: str | None = None,
+        pretrained: bool = True,
+    ) -> None:
+        """identity: one more group, of the task that tells people apart."""
         super().__init__()
-        self.network = build(settings, pretrained)
+        self.network = build(settings, size, groups, identity, pretrained)
+        self.groups = groups if identity is None else (*groups, identity)
         self.features = _width(self.network)
+        self.tokens = isinstance(self.network, MiVOLO)
         self.reverse = settings.colours == "BGR"
         self.mean: Tensor
         self.scale: Tensor
         self.register_buffer("mean", torch.tensor(settings.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(settings.scale).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, crops: Tensor) -> Tensor:
-        """Features (N, D) of crops (N, S, S, 3)."""
+    def forward(self, crops: Tensor) -> dict[str, Tensor]:
+        """Features of crops by group; one tensor for all of them unless the network tells them apart."""
+        if self.tokens:
+            face, body = crops.unbind(dim=1) if crops.ndim == 5 else (crops, torch.zeros_like(crops))
+            found = self.network(self._pixels(face), self._pixels(body))
+        else:
+            found = self.network(self._pixels(crops))
+        return found if isinstance(found, dict) else dict.fromkeys(self.groups, found)
+
+    def _pixels(self, crops: Tensor) -> Tensor:
         pixels = crops.permute(0, 3, 1, 2).float()
         if self.reverse:
             pixels = pixels.flip(1)
-        return self.network((pixels - self.mean) / self.scale)
+        return (pixels - self.mean) / self.scale
 
 
-def build(settings: BackboneSettings, pretrained: bool) -> nn.Module:
-    """The timm network without its classifier. Raises SettingsError: unknown name, or weights that do not fit it."""
-    if not timm.is_model(settings.name):
-        near = timm.list_models(f"*{settings.name.split('_')[0]}*")[:6] or timm.list_models("mobilenet*")[:6]
-        raise SettingsError(f"timm has no backbone {settings.name!r}; it has {', '.join(near)} ...")
-    fetch = pretrained and settings.weights == "timm"
+def build(
+    settings: BackboneSettings,
+    size: int = 224,
+    groups: tuple[str, ...] = ("age",),
+    identity: str | None = None,
+    pretrained: bool = True,
+) -> nn.Module:
+    """The network without its classifier. Raises SettingsError: unknown name, or weights that do not fit it."""
     options: dict[str, Any] = dict(settings.options)
+    if settings.name in swinface.CONFIGURATIONS:
+        options = {"groups": groups, "identity": identity, **options}
+    fetch = pretrained and settings.weights == "timm"
     try:
-        network: nn.Module = timm.create_model(settings.name, pretrained=fetch, num_classes=0, **options)
+        network = _made(settings.name, size, options, fetch)
     except TypeError as error:
-        raise SettingsError(f"backbone.options: {settings.name} does not take {options}: {error}") from error
-    except RuntimeError as error:
+        raise SettingsError(f"backbone.options: {settings.name} does not take {settings.options}: {error}") from error
+    except SettingsError:
+        raise
+    except (RuntimeError, ValueError) as error:
         raise SettingsError(f"backbone: {settings.name}: {error}") from error
     if pretrained and settings.weights and not fetch:
         load_weights(network, Path(settings.weights))
+    return network
+
+
+def _made(name: str, size: int, options: dict[str, Any], fetch: bool) -> nn.Module:
+    if name in mivolo.CONFIGURATIONS:
+        return MiVOLO(**{**mivolo.CONFIGURATIONS[name], "size": size, **options})
+    if name in swinface.CONFIGURATIONS:
+        return SwinFace(**{**swinface.CONFIGURATIONS[name], "size": size, **options})
+    student = STUDENTS.get(name)
+    known = student.timm if student else name
+    if not timm.is_model(known):
+        near = timm.list_models(f"*{name.split('_')[0]}*")[:6] or timm.list_models("mobilenet*")[:6]
+        own = [*STUDENTS, *mivolo.CONFIGURATIONS, *swinface.CONFIGURATIONS]
+        raise SettingsError(f"no backbone {name!r}; there are {', '.join(own)}, and timm's, such as {', '.join(near)}")
+    network: nn.Module = timm.create_model(known, pretrained=fetch, num_classes=0, **options)
     return network
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,14 +11,18 @@ GRID: NDArray[np.float64] = np.exp(np.linspace(np.log(0.3), np.log(3.0), 93))
 """Temperatures tried: below 1 sharpens, above 1 widens."""
 
 
-def fit_temperature(raw: Tensor, probs: Callable[[Tensor], Tensor], known: NDArray[np.bool_]) -> float:
-    """The temperature at which raw outputs (N, C) make what is known of each face (N, 101) most likely.
+def tempered(log_probs: Tensor, temperature: float) -> Tensor:
+    """Probabilities (N, 101) from logarithms (N, 101): their power 1 / temperature, normalised."""
+    return (log_probs / temperature).softmax(dim=-1)
 
-    probs: the head's, from raw outputs to probabilities (N, 101).
+
+def fit_temperature(log_probs: Tensor, known: NDArray[np.bool_]) -> float:
+    """The temperature at which a head's log_probs (N, 101) make what is known of each face (N, 101) most likely.
+
     known: true at every age that the face may have (its age, or all ages of its group).
     """
-    if len(raw) < 100:
-        raise ValueError(f"{len(raw)} faces do not fix a temperature; 100 or more are needed")
+    if len(log_probs) < 100:
+        raise ValueError(f"{len(log_probs)} faces do not fix a temperature; 100 or more are needed")
     inside = torch.from_numpy(known).float()
-    scores = [float((probs(raw / t) * inside).sum(dim=1).clamp_min(1e-9).log().mean()) for t in GRID]
+    scores = [float((tempered(log_probs, float(t)) * inside).sum(dim=1).clamp_min(1e-9).log().mean()) for t in GRID]
     return float(GRID[int(np.argmax(scores))])

@@ -9,42 +9,66 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from agewise.data.augment import Augmentation
+from agewise.data.choice import Choice, checked_options
 from agewise.data.settings import Settings, read_settings
 from agewise.model.age_model import ModelSettings
-from agewise.training.losses import FITS, LOSSES
+from agewise.model.heads import HEADS
+from agewise.training.losses import HANDED, LOSSES, losses_for
 
 
 class DataSettings(Settings):
-    """Which faces, and how they are drawn."""
+    """Which faces, how often they are drawn, and how much they count."""
 
     train: str = Field(description="manifest to learn from")
     valid: str | None = Field(default=None, description="manifest that is only looked at")
-    balance: float = Field(default=0.0, ge=0, le=1, description="0: faces as they come; 1: all ages alike")
+    balance: float = Field(default=0.0, ge=0, le=1, description="draws; 0: faces as they come; 1: all ages alike")
+    reweight: float = Field(default=0.0, ge=0, le=1, description="the same of each face's weight in the loss")
     workers: int = Field(default=2, ge=0, le=64)
     limit: int | None = Field(default=None, ge=1, description="learn from the first rows only")
 
 
-class LossSettings(Settings):
-    """What is minimised."""
+class LossSettings(Choice):
+    """What is minimised; beside these, the options of the loss."""
 
     name: str = "distribution"
-    mean_weight: float = Field(default=0.1, ge=0)
+    groups: Literal["interval", "spread"] = Field(
+        default="interval", description="a face of which only a group is known: any age of it, or all of them alike"
+    )
+
+    @model_validator(mode="after")
+    def _has(self) -> LossSettings:
+        checked_options(self, LOSSES, "loss", HANDED, more=["groups"])
+        return self
 
 
 class TrainingSettings(Settings):
     """How it is minimised."""
 
+    start: str | None = Field(default=None, description="run folder whose weights to begin with, as far as they fit")
     epochs: int = Field(default=20, ge=1)
-    batch: int = Field(default=64, ge=1)
+    batch: int = Field(default=64, ge=1, description="faces a step, of one process")
     accumulate: int = Field(default=1, ge=1)
-    rate: float = Field(default=1e-3, gt=0, description="AdamW's peak learning rate")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    rate: float = Field(default=1e-3, gt=0, description="peak learning rate")
     decay: float = Field(default=0.02, ge=0, description="weight decay of matrices; biases and norms have none")
-    head_rate: float = Field(default=1.0, gt=0, description="factor on the head's learning rate")
-    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps")
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="of sgd")
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    step_epochs: int = Field(default=20, ge=1, description="step: epochs from one fall of the rate to the next")
+    step_factor: float = Field(default=0.2, gt=0, le=1)
+    head_rate: float = Field(default=1.0, gt=0, description="factor on the rate of the head and the tasks")
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of all steps, before any schedule")
     clip: float = Field(default=1.0, ge=0, description="largest norm of a gradient; 0: no limit")
     mixup: float = Field(default=0.0, ge=0, description="alpha of the Beta from which mixing shares come; 0: none")
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights, a step; 0: none")
+    keep: Literal["last", "best"] = Field(default="last", description="best: at the lowest valid_excess")
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many epochs without a lower valid_excess; 0: never"
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: str = Field(default="auto", description="of Lightning: cpu, gpu, mps ...")
+    devices: int = Field(default=1, ge=-1, description="processes of one machine; -1: as many as it has devices")
+    nodes: int = Field(default=1, ge=1, description="machines")
+    strategy: str = Field(default="auto", description="of Lightning: ddp, ddp_spawn, fsdp ...")
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0, description="of torch; 0: as torch chooses")
 
@@ -62,11 +86,12 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        if self.loss.name not in LOSSES:
-            raise ValueError(f"no loss {self.loss.name!r}; there are {', '.join(sorted(LOSSES))}")
-        if self.loss.name not in FITS[self.model.head]:
-            fits = ", ".join(FITS[self.model.head])
-            raise ValueError(f"the loss {self.loss.name!r} does not fit the head {self.model.head!r}; {fits} does")
+        head = self.model.head.name
+        fits = losses_for(HEADS[head])
+        if self.loss.name not in fits:
+            raise ValueError(f"the loss {self.loss.name!r} does not fit the head {head!r}; these do: {', '.join(fits)}")
+        if (self.training.keep == "best" or self.training.patience) and not self.data.valid:
+            raise ValueError("training.keep = best and training.patience need data.valid, a manifest to choose by")
         return self
 
     @property

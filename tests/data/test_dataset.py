@@ -37,7 +37,7 @@ def test_a_teacher_comes_before_the_age_and_the_age_before_its_group() -> None:
         age_low=[20.0, 20.0, 20.0, 20.0, None],
         age_high=[29.0, 29.0, 29.0, 29.0, None],
     )
-    targets, low, high = labels(given, Path("m"))
+    targets, low, high, group_only = labels(given, Path("m"))
     assert targets[[0, 4]] == pytest.approx(np.stack([told, told]), abs=1e-6)
     assert targets[1] == pytest.approx(np.eye(101)[30])
     assert targets[2] == pytest.approx(AgeDistribution.gaussian([30.0], [4.0]).probs[0], abs=1e-6)
@@ -47,6 +47,7 @@ def test_a_teacher_comes_before_the_age_and_the_age_before_its_group() -> None:
     assert low[:4].tolist() == [30, 30, 30, 20]
     assert high[:4].tolist() == [30, 30, 30, 30]
     assert np.isnan([low[4], high[4]]).all()
+    assert group_only.tolist() == [False, False, False, True, False]
 
 
 def test_half_a_group_is_no_label() -> None:

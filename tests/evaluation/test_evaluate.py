@@ -239,6 +239,21 @@ def test_scores_of_ages_equal_the_metrics(write, predict) -> None:
         assert one.interval[0] <= one.value <= one.interval[1]
 
 
+@pytest.mark.parametrize("rule", ["mean", "median", "mode"])
+def test_the_decision_rule_says_which_age_is_scored(write, predict, rule) -> None:
+    path = predict(write(shades(20), **labelled(20)))
+    ages = distributions(read_manifest(path))
+    report = evaluate(path, decision=rule, resamples=20)
+    assert report.decision == rule
+    assert report.pred == pytest.approx(getattr(ages, rule), abs=1e-6)
+    assert np.abs(ages.mean - ages.median).max() > 0.1  # near 0, where half of the distribution is cut off
+
+
+def test_an_unknown_decision_rule_is_refused(write, predict) -> None:
+    with pytest.raises(ValueError, match="no decision rule 'best'; there are mean, median, mode"):
+        evaluate(predict(write(shades(20), **labelled(20))), decision="best")
+
+
 def test_bands_and_groups_divide_the_faces(write, predict) -> None:
     manifest = write(shades(150), {10: None, 11: None}, **labelled(150))
     report = evaluate(predict(manifest), ["sex", "ethnicity"], resamples=20)

@@ -49,6 +49,7 @@ def made(values: dict[str, np.ndarray], labels: str, bands: np.ndarray, order: l
         sha256="ab" * 32,
         predictions="p.parquet",
         labels=labels,
+        decision="mean",
         resampled="faces",
         overall=score("all", faces, 50),
         bands=score_by(bands, faces, 50, order),

@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from agewise.data.settings import SettingsError, check
 from agewise.model.age_model import AgeModel, TorchPredictor
 from agewise.model.heads import HEADS
 from agewise.training.config import Recipe, read_recipe
-from agewise.training.fit import EpochSampler, _ramped_mean, load_run, train
-from agewise.training.losses import FITS
+from agewise.training.fit import _ramped_mean, train
+from agewise.training.loading import EpochSampler
+from agewise.training.losses import LOSSES
 from agewise.training.module import AgeModule
+from agewise.training.run_folder import load_run
 
 Make = Callable[..., Any]
 
@@ -121,18 +124,28 @@ def test_a_resumed_run_ends_as_one_that_was_not_killed(
     assert rows(resumed) == rows(whole)  # no row lost, and none twice
 
 
-def test_mixup_blends_neighbours_of_a_batch(faces: Path, tmp_path: Path, tiny_recipe: Make) -> None:
+def test_mixup_has_the_losses_of_both_neighbours(
+    faces: Path, tmp_path: Path, tiny_recipe: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = tiny_recipe(faces, tmp_path, training={"mixup": 0.4})
-    module = AgeModule(recipe, AgeModel(recipe.model))
-    crops = torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)
-    blended, targets, weights = module._mixed(crops, torch.eye(101)[[0, 50, 100]], torch.tensor([1.0, 1.0, 4.0]))
-    share = float(targets[0, 0])
+    module = AgeModule(recipe, AgeModel(recipe.model).eval(), torch.full((101,), 1 / 101))
+    trainer = SimpleNamespace(world_size=1, estimated_stepping_batches=10, global_step=0)
+    monkeypatch.setattr(AgeModule, "trainer", trainer)
+    monkeypatch.setattr(module, "log", lambda *_args, **_options: None)
+    crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+    batch = {"crop": crops, "target": torch.eye(101)[[0, 50, 100]], "weight": torch.tensor([1.0, 1.0, 4.0])}
+    batch.update({"group_only": torch.zeros(3, dtype=torch.bool), "tasks": {}})
+    share = module._share()
     assert 0 < share < 1
-    assert targets[:, [0, 50, 100]] == pytest.approx(
-        np.array([[share, 0, 1 - share], [1 - share, share, 0], [0, 1 - share, share]])
-    )
-    assert blended.flatten().numpy() == pytest.approx([200 * (1 - share), 100 * share, 200 - 100 * (1 - share)])
-    assert weights.numpy() == pytest.approx([4 - 3 * share, 1, 1 + 3 * share])
+    with torch.no_grad():
+        raw = module.model(share * crops.float() + (1 - share) * crops[[2, 0, 1]].float())
+        logs = raw.log_softmax(dim=1)
+        given = module.training_step(batch, 0)
+    own = -logs[[0, 1, 2], [0, 50, 100]] * torch.tensor([1.0, 1.0, 4.0])
+    other = -logs[[0, 1, 2], [100, 0, 50]] * torch.tensor([4.0, 1.0, 1.0])
+    distance = recipe.loss.options.get("mean_weight", 0.0)
+    assert distance == 0
+    assert float(given) == pytest.approx(float((share * own + (1 - share) * other).sum() / 6), rel=1e-5)
 
 
 def test_the_averaged_weights_are_what_is_kept(tmp_path: Path, faces: Path, tiny_recipe: Make) -> None:
@@ -179,7 +192,7 @@ def test_another_run_in_the_folder_is_refused(tiny_run: Path, faces_of: Make) ->
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [
-        ({"model": {"backbone": {"name": "test_resnot"}}}, "timm has no backbone 'test_resnot'"),
+        ({"model": {"backbone": {"name": "test_resnot"}}}, "no backbone 'test_resnot'; there are vgg-16"),
         ({"model": {"backbone": {"name": "test_resnet", "weights": "absent"}}}, "no file absent"),
         ({"data": {"train": "absent.parquet"}}, "absent.parquet: no such manifest"),
     ],
@@ -221,16 +234,25 @@ def test_faces_of_unknown_age_do_not_count_in_validation(tmp_path: Path, faces: 
     assert float(row["valid_inside"]) in (0.0, 1.0)
 
 
-def test_a_head_and_a_loss_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_and_a_loss_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('name = "a"\n[data]\ntrain = "t"\n[model.backbone]\nname = "test_resnet"\n')
     assert read_recipe(path).folder == Path("runs/a")
-    monkeypatch.setitem(HEADS, "fake", HEADS["categorical"])
-    monkeypatch.setitem(FITS, "fake", ("other",))
-    wanted = f"{path}: recipe: the loss 'distribution' does not fit the head 'fake'; other does"
+    fits = "these do: corn, distribution, cross-entropy, mean-variance, mean-residue, sord, unimodal"
+    losses, heads = ", ".join(LOSSES), ", ".join(HEADS)
     for overrides, text in {
-        ("model.head=fake",): wanted,
-        ("loss.name=l2",): f"{path}: recipe: no loss 'l2'; there are distribution",
+        ("model.head=corn", "loss.name=l2"): f"{path}: recipe: the loss 'l2' does not fit the head 'corn'; {fits}",
+        ("loss.name=l3",): f"{path}: loss: no loss 'l3'; there are {losses}",
+        ("model.head=corrn",): f"{path}: model.head: no head 'corrn'; there are {heads}",
+        ("loss.name=sord", "loss.powr=2"): f"{path}: loss: the loss 'sord' has no option powr; there are power, "
+        "temperature, groups",
+        (
+            "model.head.name=forest",
+            "model.head.trees=two",
+        ): f"{path}: model.head: the head 'forest': trees: Input should be "
+        "a valid integer, unable to parse string as an integer (given: 'two')",
+        ("training.patience=2",): f"{path}: recipe: training.keep = best and training.patience need data.valid, a "
+        "manifest to choose by",
         ("name=a/b",): f"{path}: name: String should match pattern '^[A-Za-z0-9._-]+$' (given: 'a/b')",
     }.items():
         with pytest.raises(SettingsError) as caught:

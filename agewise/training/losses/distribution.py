@@ -1,16 +1,18 @@
-"""Divergence from the target distribution, with the distance of the means (Gao et al. 2018, DLDL-v2)."""
+"""Divergence from the target distribution (Gao et al. 2017, DLDL; Huo et al. 2016, DADL; Gao et al. 2018, DLDL-v2)."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from agewise.training.losses.axis import axis, blurred, divergence
 
-def distribution(raw: Tensor, target: Tensor, mean_weight: float = 0.0) -> Tensor:
-    """KL(target || softmax(raw)) + mean_weight * |difference of the means in years|, one value a face (N,)."""
-    log_probs = raw.float().log_softmax(dim=1)
-    divergence = (target * (target.clamp_min(1e-12).log() - log_probs)).sum(dim=1)
-    if mean_weight == 0:
-        return divergence
-    ages = torch.arange(raw.shape[1], device=raw.device, dtype=torch.float32)
-    return divergence + mean_weight * ((log_probs.exp() - target) @ ages).abs()
+
+def distribution(log_probs: Tensor, target: Tensor, mean_weight: float = 0.0, sigma: float = 0.0) -> Tensor:
+    """KL(target || probs) + mean_weight * |difference of the means in years|.
+
+    mean_weight 0 is DLDL, and DADL where the target is an annotators' mean and std; 1 is DLDL-v2. sigma: years by which
+    a target is blurred first, 2 in DLDL for ages that are known exactly.
+    """
+    wanted = blurred(target, sigma)
+    apart = ((log_probs.exp() - wanted) @ axis(target)).abs()
+    return divergence(log_probs, wanted) + mean_weight * apart

@@ -1,0 +1,23 @@
+"""Distance from the target's mean age: absolute, squared, or one turning into the other."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from agewise.training.losses.axis import mean_of
+
+
+def l1(age: Tensor, target: Tensor, unit: float = 1.0) -> Tensor:
+    """|difference| in units of `unit` years; 100 is the normalised age."""
+    return (age - mean_of(target)).abs() / unit
+
+
+def l2(age: Tensor, target: Tensor, unit: float = 1.0) -> Tensor:
+    """Squared difference (Greco et al. 2021), in units of `unit` years."""
+    return ((age - mean_of(target)) / unit).square()
+
+
+def smooth_l1(age: Tensor, target: Tensor, beta: float = 1.0, unit: float = 1.0) -> Tensor:
+    """Squared below `beta` units, absolute above (Girshick 2015)."""
+    return functional.smooth_l1_loss(age / unit, mean_of(target) / unit, reduction="none", beta=beta)

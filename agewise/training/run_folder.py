@@ -1,0 +1,141 @@
+"""The folder of a run: what it says of itself, its checkpoints, and what is read back from them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import lightning as L
+import timm
+import torch
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+import agewise
+from agewise.data.manifest import fingerprint
+from agewise.data.replacing import replacing
+from agewise.data.settings import SettingsError, check
+from agewise.model.age_model import AgeModel
+from agewise.training.config import Recipe
+
+
+def load_run(folder: Path | str) -> AgeModel:
+    """The trained model of a run folder. Raises SettingsError where the run is not there or not finished."""
+    run = Path(folder)
+    weights = _weights(run)
+    recipe = check(json.loads((run / "recipe.json").read_text()), Recipe, str(run / "recipe.json"))
+    model = AgeModel(recipe.model, pretrained=False)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise SettingsError(f"{run / 'model.safetensors'}: damaged, or of another network") from error
+    return model.eval()
+
+
+def start_from(folder: Path | str, model: AgeModel) -> None:
+    """Gives a model the weights of a run where name and shape agree: all of the backbone, the head if it is the same.
+
+    Raises SettingsError where the run is not there, not finished, or of another backbone.
+    """
+    run = Path(folder)
+    state, own = _weights(run), model.state_dict()
+    fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    missing = [name for name in own if name.startswith("backbone.") and name not in fits]
+    if missing:
+        raise SettingsError(f"training.start: the run {run} has another backbone: no {missing[0]} of this shape in it")
+    model.load_state_dict(fits, strict=False)
+
+
+def _weights(run: Path) -> dict[str, torch.Tensor]:
+    path = run / "model.safetensors"
+    if not (run / "recipe.json").is_file():
+        raise SettingsError(f"{run}: not a run folder (it has no recipe.json)")
+    if not path.is_file():
+        raise SettingsError(f"{run}: this run is not finished; agewise train resumes it")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise SettingsError(f"{path}: damaged, or of another network") from error
+
+
+class Checkpoints(TorchCheckpointIO):
+    """Checkpoints renamed within their folder; Lightning's own pass through the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Writes a checkpoint."""
+        if storage_options is not None:
+            raise TypeError(f"storage options {storage_options} are not taken")
+        with replacing(path) as partial:
+            torch.save(checkpoint, partial)
+
+
+def position(checkpoint: Path) -> tuple[int, int]:
+    """The epoch and the step that come after a Lightning checkpoint."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise SettingsError(f"{checkpoint}: damaged; delete it to begin the run anew") from error
+    return state["epoch"] + 1, state["global_step"]
+
+
+def weights_in(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The model's (averaged) weights in a Lightning checkpoint, opened without unpickling code."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    return {name.removeprefix("model."): value.contiguous() for name, value in state.items()}
+
+
+def csv_logger(folder: Path, step: int) -> CSVLogger:
+    """Lightning's logger of metrics.csv, which deletes a file that is there, with the rows up to a step put back."""
+    path, earlier = folder / "metrics.csv", []
+    if path.exists():
+        with path.open(newline="") as stream:
+            earlier = [row for row in csv.DictReader(stream) if int(row["step"]) < step]
+    logger = CSVLogger(folder, name="", version="")
+    logger.experiment.metrics += earlier
+    logger.save()
+    return logger
+
+
+def refuse_another(folder: Path, recipe: Recipe) -> None:
+    """Raises SettingsError where the folder holds a run of another recipe, or of other faces."""
+    if not (folder / "recipe.json").exists() or not (folder / "run.json").exists():
+        return
+    said = folder / "recipe.json"
+    earlier = check(json.loads(said.read_text()), Recipe, str(said))
+    changed = [name for name in Recipe.model_fields if getattr(earlier, name) != getattr(recipe, name)]
+    if not changed and json.loads((folder / "run.json").read_text())["manifests"] != _manifests(recipe):
+        changed = ["content of its manifests"]
+    if changed:
+        raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")
+
+
+def claim(folder: Path, recipe: Recipe) -> None:
+    """Writes what the run is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(folder / "recipe.json", recipe.model_dump(mode="json"))
+    run = {
+        "seed": recipe.training.seed,
+        "manifests": _manifests(recipe),
+        "agewise": agewise.__version__,
+        "versions": {"torch": torch.__version__, "lightning": L.__version__, "timm": timm.__version__},
+        "python": platform.python_version(),
+        "threads": recipe.training.threads or torch.get_num_threads(),
+    }
+    if recipe.training.start:
+        run["start"] = fingerprint(Path(recipe.training.start) / "model.safetensors")
+    _write(folder / "run.json", run)
+
+
+def _manifests(recipe: Recipe) -> dict[str, str]:
+    return {path: fingerprint(path) for path in (recipe.data.train, recipe.data.valid) if path}
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1) + "\n")
