@@ -1,7 +1,7 @@
 """Every head and loss with one backbone, the same faces, budget and seeds: benchmarks/heads.md and heads.png.
 
-python benchmarks/heads.py run      # trains what is missing: 19 methods x 3 seeds, about 90 s each on one thread
-python benchmarks/heads.py table    # the table and the figure from what is there
+python benchmarks/heads.py run 0 1 2  # trains what is missing of these seeds: 19 methods, about 100 s each on one thread
+python benchmarks/heads.py table      # the table and the figure from what is there
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agewise.ages import AgeDistribution
 from agewise.data.manifest import metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.rank_figure import draw
 from agewise.evaluation.significance import Ranking, rank
+from agewise.faces.align import Window, cut
 from agewise.faces.image import encode_jpeg
 from agewise.metrics import covered, crps_values, errors, excesses, inside_group, within
 
@@ -55,37 +56,42 @@ METHODS: dict[str, list[str]] = {
 
 def main() -> None:
     """The command line."""
-    verb = sys.argv[1] if len(sys.argv) == 2 else ""
-    if verb == "run":
-        run()
-    elif verb == "table":
+    verb, *seeds = sys.argv[1:] or [""]
+    if verb == "run" and seeds and all(seed.isdigit() for seed in seeds):
+        run([int(seed) for seed in seeds])
+    elif verb == "table" and not seeds:
         table()
     else:
         sys.exit(__doc__)
 
 
-def run() -> None:
+def run(seeds: list[int]) -> None:
     """Trains and scores every method that has no scores yet, a seed at a time."""
     import torch
 
-    from agewise.model.age_model import TorchPredictor
     from agewise.training.config import read_recipe
     from agewise.training.fit import train
+    from agewise.training.module import channels_last
     from agewise.training.run_folder import load_run
 
     torch.set_num_threads(1)
     shrink()
-    sets = {name: (crops(name), read_manifest(WORK / f"{name}.parquet", columns=COLUMNS)) for name in SETS}
-    for seed, (name, overrides) in itertools.product(SEEDS, METHODS.items()):
+    model = read_recipe("recipes/heads.toml").model
+    window = Window(**model.window.model_dump())
+    sets = {
+        name: (cut(crops(name), window, model.size), read_manifest(WORK / f"{name}.parquet", columns=COLUMNS))
+        for name in SETS
+    }
+    for seed, (name, overrides) in itertools.product(seeds, METHODS.items()):
         folder = RUNS / f"{slug(name)}-{seed}"
         if (folder / "predictions.npz").exists():
             continue
         recipe = read_recipe("recipes/heads.toml", [*overrides, f"name={folder.name}", f"training.seed={seed}"])
-        predictor = TorchPredictor(load_run(train(recipe, progress=False)))
-        probs = {
-            given: np.concatenate([predictor(part).probs for part in chunks(pictures)]).astype(np.float32)
-            for given, (pictures, _) in sets.items()
-        }
+        trained = channels_last(load_run(train(recipe, progress=False)))
+        probs = {}
+        for given, (pictures, _) in sets.items():
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as in training
+                probs[given] = torch.cat([trained.probs(torch.from_numpy(part)) for part in chunks(pictures)]).numpy()
         np.savez(folder / "predictions.npz", allow_pickle=False, **probs)
         scores = {given: score(AgeDistribution(probs[given]), rows) for given, (_, rows) in sets.items()}
         print(

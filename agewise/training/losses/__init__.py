@@ -21,6 +21,7 @@ from agewise.training.losses.ordinal import ordinal
 from agewise.training.losses.regression import l1, l2, smooth_l1
 from agewise.training.losses.smooth_epsilon import smooth_epsilon
 from agewise.training.losses.sord import sord
+from agewise.training.losses.squared_emd import squared_emd
 from agewise.training.losses.tree_likelihood import tree_likelihood
 from agewise.training.losses.tree_squares import tree_squares
 from agewise.training.losses.unimodal import unimodal
@@ -32,6 +33,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "mean-residue": mean_residue,
     "sord": sord,
     "unimodal": unimodal,
+    "squared-emd": squared_emd,
     "l1": l1,
     "l2": l2,
     "smooth-l1": smooth_l1,
