@@ -1,6 +1,6 @@
 """Every head and loss with one backbone, the same faces, budget and seeds: benchmarks/heads.md and heads.png.
 
-python benchmarks/heads.py run 0 1 2  # trains what is missing of these seeds: 19 methods, about 100 s each on one thread
+python benchmarks/heads.py run 0 1 2  # trains what is missing of these seeds: 19 methods, 100 s each on one thread
 python benchmarks/heads.py table      # the table and the figure from what is there
 """
 
@@ -78,10 +78,8 @@ def run(seeds: list[int]) -> None:
     shrink()
     model = read_recipe("recipes/heads.toml").model
     window = Window(**model.window.model_dump())
-    sets = {
-        name: (cut(crops(name), window, model.size), read_manifest(WORK / f"{name}.parquet", columns=COLUMNS))
-        for name in SETS
-    }
+    pictures = {name: cut(crops(name), window, model.size) for name in SETS}
+    labels = {name: read_manifest(WORK / f"{name}.parquet", columns=COLUMNS) for name in SETS}
     for seed, (name, overrides) in itertools.product(seeds, METHODS.items()):
         folder = RUNS / f"{slug(name)}-{seed}"
         if (folder / "predictions.npz").exists():
@@ -89,11 +87,12 @@ def run(seeds: list[int]) -> None:
         recipe = read_recipe("recipes/heads.toml", [*overrides, f"name={folder.name}", f"training.seed={seed}"])
         trained = channels_last(load_run(train(recipe, progress=False)))
         probs = {}
-        for given, (pictures, _) in sets.items():
+        for given, seen in pictures.items():
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as in training
-                probs[given] = torch.cat([trained.probs(torch.from_numpy(part)) for part in chunks(pictures)]).numpy()
-        np.savez(folder / "predictions.npz", allow_pickle=False, **probs)
-        scores = {given: score(AgeDistribution(probs[given]), rows) for given, (_, rows) in sets.items()}
+                probs[given] = torch.cat([trained.probs(torch.from_numpy(part)) for part in chunks(seen)]).numpy()
+        save: Any = np.savez  # whose stub takes the names of arrays for its own options
+        save(folder / "predictions.npz", **probs)
+        scores = {given: score(AgeDistribution(probs[given]), rows) for given, rows in labels.items()}
         print(
             folder.name, json.dumps({key: round(value, 3) for part in scores.values() for key, value in part.items()})
         )
