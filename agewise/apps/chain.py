@@ -99,6 +99,7 @@ def evaluate(
 ) -> None:
     """Predictions of a manifest as Parquet, then a report: N, intervals, error by age band and group."""
     from agewise.apps.models import open_model
+    from agewise.data.audit import find_audit
     from agewise.data.manifest import check_frame
     from agewise.evaluation.evaluate import evaluate as score
     from agewise.evaluation.evaluate import predict_manifest
@@ -111,7 +112,7 @@ def evaluate(
     predictions = folder / "predictions.parquet"
     with progress("faces") as step:
         predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
-    report = score(predictions, [name for name in groups.split(",") if name], decision=rule)
+    report = score(predictions, [name for name in groups.split(",") if name], decision=rule, audit=find_audit(manifest))
     written = write_report(report, folder)
     for line in facts(report):
         print(line)

@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from agewise.apps.audit import audit
 from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
 from agewise.apps.predict import predict
@@ -21,6 +22,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
     import_,
     prepare,
+    audit,
     splits,
     stats,
     annotate,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -110,11 +112,15 @@ def evaluate(
     groups: Sequence[str] = ("sex", "ethnicity"),
     *,
     decision: Decision = "mean",
+    audit: Path | None = None,
     resamples: int = 1000,
 ) -> Report:
     """The scores of predicted ages: overall, by band of age and by each group column of the manifest.
 
-    decision: which one age of each predicted distribution is scored. Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
+    decision: which one age of each predicted distribution is scored.
+    audit: the JSON of an audit of the manifest (`agewise.data.audit.find_audit`), for the report to name.
+
+    Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
     known are dropped and counted.
     """
     path = Path(predictions_parquet)
@@ -141,6 +147,8 @@ def evaluate(
         predictions=path.name,
         labels=labels,
         decision=decision,
+        audit=_audited(audit),
+        kinds=_kinds(table),
         resampled="subjects" if len(np.unique(faces.unit)) < len(table) else "faces",
         overall=score("all", faces, resamples),
         bands=score_by(bands, faces, resamples, order),
@@ -190,6 +198,22 @@ def _labels_of(path: Path, table: pa.Table) -> Labels:
     if not np.isnan(numbers(table, "age_low") + numbers(table, "age_high")).all():
         return "group"
     raise ManifestError(f"{path}: no row has a known age (column age, or age_low and age_high) to score against")
+
+
+def _audited(path: Path | None) -> str:
+    """What is known of leaks, in a sentence."""
+    if path is None:
+        return "No audit of this manifest was found beside it: nobody has looked for leaks (agewise audit)"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    names = ", ".join(Path(one["path"]).name for one in found["manifests"])
+    return f"Audit {path.name} of {names}: {found['leaks'] or 'no'} leak{'' if found['leaks'] == 1 else 's'}"
+
+
+def _kinds(table: pa.Table) -> dict[str, int]:
+    """How many rows have each kind of age (real, apparent, group, estimated), where the manifest says so."""
+    if "age_kind" not in table.column_names:
+        return {}
+    return dict(Counter(str(kind) for kind in table["age_kind"].to_pylist() if kind is not None))
 
 
 def _decided(table: pa.Table, decision: Decision) -> Floats:

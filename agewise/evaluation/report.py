@@ -27,6 +27,7 @@ class Report:
     """What a model scores on a manifest.
 
     labels: whether ages or only age groups are known. decision: which one age of a distribution is scored.
+    audit: what is known of leaks. kinds: faces by kind of age (real, apparent ...), empty where it is not known.
     resampled: what the intervals draw, subjects or faces.
     groups, gaps: by column; absent: the columns asked for that the manifest has not.
     pred, true, band: predicted mean age, known age (NaN where only a group is known), both in years, and name of the
@@ -39,6 +40,8 @@ class Report:
     predictions: str
     labels: Labels
     decision: Decision
+    audit: str
+    kinds: Mapping[str, int]
     resampled: str
     overall: Score
     bands: tuple[Score, ...]
@@ -97,6 +100,8 @@ def to_json(report: Report) -> str:
         "labels": report.labels,
         "intervals": {"level": CONFIDENCE, "method": "percentile bootstrap", "resampled": report.resampled},
         "decision": report.decision,
+        "audit": report.audit,
+        "kinds": dict(report.kinds),
         "overall": _plain(report.overall),
         "bands": [_plain(score) for score in report.bands],
         "groups": {column: [_plain(score) for score in scores] for column, scores in report.groups.items()},
@@ -138,15 +143,22 @@ def facts(report: Report) -> list[str]:
         f"({METRICS[gap.metric].title}; groups of at least {FEWEST_FACES} faces)"
         for column, gap in report.gaps.items()
     ]
+    mixed = ". These are different questions, mixed in one score" if len(report.kinds) > 1 else ""
     return [
         f"{overall.n} faces scored, {dropped} dropped" + (f": {why}" if why else ""),
         f"Known of each face: {'its age' if report.labels == 'age' else 'only its age group'}; "
         f"scored is the {report.decision} of its distribution",
         f"Manifest {report.manifest}, SHA-256 {report.sha256}; predictions {report.predictions}",
         f"Brackets: {CONFIDENCE:.0%} percentile bootstrap intervals, {report.resampled} resampled",
+        report.audit,
+        *([f"Kinds of age: {_counted(report.kinds)}{mixed}"] if report.kinds else []),
         *gaps,
         *(f"The manifest has no column {column}" for column in report.absent),
     ]
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def tables(report: Report) -> Iterator[tuple[str, list[str], list[list[str]]]]:

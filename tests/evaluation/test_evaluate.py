@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from agewise.ages import AgeDistribution
 from agewise.data.manifest import IMAGE, ManifestError, distributions, metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.evaluate import evaluate, predict_manifest
 from agewise.evaluation.groups import FEWEST_FACES
+from agewise.evaluation.report import facts
 from agewise.faces.image import encode_jpeg
 
 
@@ -252,6 +254,19 @@ def test_the_decision_rule_says_which_age_is_scored(write, predict, rule) -> Non
 def test_an_unknown_decision_rule_is_refused(write, predict) -> None:
     with pytest.raises(ValueError, match="no decision rule 'best'; there are mean, median, mode"):
         evaluate(predict(write(shades(20), **labelled(20))), decision="best")
+
+
+def test_an_audit_is_named_and_mixed_kinds_of_age_are_said(write, predict, tmp_path) -> None:
+    kinds = ["real"] * 12 + ["apparent"] * 8
+    path = predict(write(shades(20), age_kind=kinds, **labelled(20)))
+    said = {"step": "audit", "leaks": 7, "manifests": [{"path": "/x/train.parquet"}, {"path": "/x/faces.parquet"}]}
+    found = tmp_path / "a.audit.json"
+    found.write_text(json.dumps(said))
+    report = evaluate(path, audit=found, resamples=20)
+    assert report.audit == "Audit a.audit.json of train.parquet, faces.parquet: 7 leaks"
+    assert report.kinds == {"real": 12, "apparent": 8}
+    assert "Kinds of age: 12 real, 8 apparent. These are different questions, mixed in one score" in facts(report)
+    assert evaluate(path, resamples=20).audit.startswith("No audit of this manifest was found")
 
 
 def test_bands_and_groups_divide_the_faces(write, predict) -> None:

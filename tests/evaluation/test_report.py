@@ -50,6 +50,8 @@ def made(values: dict[str, np.ndarray], labels: str, bands: np.ndarray, order: l
         predictions="p.parquet",
         labels=labels,
         decision="mean",
+        audit="No audit",
+        kinds={"real": 60, "apparent": 58},
         resampled="faces",
         overall=score("all", faces, 50),
         bands=score_by(bands, faces, 50, order),
