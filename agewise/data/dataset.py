@@ -13,14 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from agewise.ages import AgeDistribution
+from agewise.ages import AGES, AgeDistribution
 from agewise.data.augment import Augmentation, view
 from agewise.data.augment_paper import paper_view, region_of
-from agewise.data.manifest import ManifestError, distributions, numbers, read_manifest
+from agewise.data.manifest import ManifestError, distributions, first_fault, numbers, open_manifest
+from agewise.data.shards import PART_ROWS
+from agewise.data.stored import open_pictures
 from agewise.faces.align import Window, cut
 from agewise.faces.bodies import letterbox
 
 LABELS = ("age", "age_std", "age_low", "age_high", "age_probs", "weight")
+_BLOCK = 1 << 16
+"""Rows whose targets are copied at a time."""
 
 
 class Faces(Dataset[dict[str, Any]]):
@@ -40,15 +44,11 @@ class Faces(Dataset[dict[str, Any]]):
         tasks: Mapping[str, NDArray[Any]] | None = None,
         bodies: bool = False,
     ) -> None:
-        """tasks: what is known of each row beside its age, by task (`agewise.data.attributes.known`)."""
-        columns = ["image", *LABELS, *(["body"] if bodies else [])]
-        table = read_manifest(manifest, columns=columns, need=["image"])
-        if not len(table):
-            raise ManifestError(f"{manifest}: no row to learn from")
-        self.targets, self.low, self.high, self.group_only = labels(table, manifest)
-        self.weights = np.nan_to_num(numbers(table, "weight"), nan=1.0).astype(np.float32)
-        self.images = table["image"].combine_chunks()
-        self.bodies = table["body"].combine_chunks() if "body" in table.column_names else None
+        """tasks: what is known of each row beside its age, by task (`agewise.data.attributes`)."""
+        self.targets, self.low, self.high, self.group_only, self.weights = read_labels(manifest)
+        self.images = open_pictures(manifest)
+        has_bodies = bodies and "body" in open_manifest(manifest).schema_arrow.names
+        self.bodies = open_pictures(manifest, "body") if has_bodies else None
         self.pairs, self.tasks = bodies, dict(tasks or {})
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
         self.manifest = manifest
@@ -81,7 +81,7 @@ class Faces(Dataset[dict[str, Any]]):
         return paper_view(crop, region_of(self.window, len(crop)), self.size, self.policy.policy, rng)
 
     def _crop(self, index: int) -> NDArray[np.uint8]:
-        decoded = self._decoded(self.images[index].as_py())
+        decoded = _decoded(self.images[index])
         if decoded is None or decoded.shape[0] != decoded.shape[1]:
             wanted = "square picture that can be read (agewise prepare makes them)"
             raise ManifestError(f"{self.manifest}: row {index} has no {wanted}")
@@ -89,29 +89,49 @@ class Faces(Dataset[dict[str, Any]]):
 
     def _body(self, index: int) -> NDArray[np.uint8]:
         """The body in its letterbox (size, size, 3), or black where the row has none."""
-        decoded = self._decoded(self.bodies[index].as_py()) if self.bodies is not None else None
+        decoded = _decoded(self.bodies[index]) if self.bodies is not None else None
         if decoded is None:
             return np.zeros((self.size, self.size, 3), np.uint8)
         return letterbox(decoded, self.size)
 
-    def _decoded(self, image: dict[str, Any] | None) -> NDArray[np.uint8] | None:
-        data = self._bytes(image or {})
-        decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
-        return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
 
-    def _bytes(self, image: dict[str, Any]) -> bytes:
-        if image.get("bytes") or not image.get("path"):
-            return image.get("bytes") or b""
-        path = self.manifest.parent / image["path"]
-        return path.read_bytes() if path.is_file() else b""
+def _decoded(data: bytes) -> NDArray[np.uint8] | None:
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    return None if decoded is None else np.asarray(decoded, dtype=np.uint8)
+
+
+def read_labels(
+    manifest: Path,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
+    """What `labels` gives of every row, and weights (N,); a part is read at a time, so that 412 bytes a row are held.
+
+    Raises ManifestError where there is no row, no column `image`, or a row whose label is missing or cannot be.
+    """
+    file = open_manifest(manifest, need=["image"])
+    count = file.metadata.num_rows
+    if not count:
+        raise ManifestError(f"{manifest}: no row to learn from")
+    targets, group_only = np.empty((count, len(AGES)), np.float32), np.empty(count, np.bool_)
+    low, high, weights = (np.empty(count, np.float32) for _ in range(3))
+    start = 0
+    for batch in file.iter_batches(PART_ROWS, columns=[name for name in LABELS if name in file.schema_arrow.names]):
+        table = pa.Table.from_batches([batch])
+        wrong = first_fault(table)
+        if wrong is not None:
+            raise ManifestError(f"{manifest}: row {start + wrong[0]}: {wrong[1]}")
+        rows = slice(start, start + len(table))
+        targets[rows], low[rows], high[rows], group_only[rows] = labels(table, manifest, start)
+        weights[rows] = np.nan_to_num(numbers(table, "weight"), nan=1.0)
+        start += len(table)
+    return targets, low, high, group_only, weights
 
 
 def labels(
-    table: pa.Table, name: Path
+    table: pa.Table, name: Path, start: int = 0
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Targets (N, 101), bounds (N,), (N,) of the true ages in years, and which targets (N,) are no more than a group.
 
-    A bound that is not known is NaN. Raises ManifestError where a row has no label at all.
+    A bound that is not known is NaN. Raises ManifestError where a row, counted from `start`, has no label at all.
     """
     age, std = numbers(table, "age"), np.nan_to_num(numbers(table, "age_std"), nan=0.0)
     low, high = numbers(table, "age_low"), numbers(table, "age_high")
@@ -124,7 +144,8 @@ def labels(
         targets[told] = distributions(table.filter(pa.array(told))).probs
     empty = targets.sum(axis=1) == 0
     if empty.any():
-        raise ManifestError(f"{name}: row {int(np.argmax(empty))} has no age, age_low and age_high, or age_probs")
+        row = start + int(np.argmax(empty))
+        raise ManifestError(f"{name}: row {row} has no age, age_low and age_high, or age_probs")
     bottom = np.where(exact, age, low)
     top = np.where(exact, age, high + 1)
     return targets.astype(np.float32), bottom.astype(np.float32), top.astype(np.float32), grouped & ~exact & ~told
@@ -138,5 +159,7 @@ def balanced_weights(targets: NDArray[np.float32], power: float, width: float = 
     ages = np.arange(targets.shape[1])
     kernel = np.exp(-0.5 * ((ages[:, None] - ages) / width) ** 2)
     density = (kernel / kernel.sum(axis=0)) @ targets.mean(axis=0)
-    weights = targets @ (np.maximum(density, 1e-4) ** -power)
+    factors = np.maximum(density, 1e-4) ** -power
+    blocks = (targets[start : start + _BLOCK] for start in range(0, len(targets), _BLOCK))
+    weights = np.concatenate([block @ factors for block in blocks])  # the product makes a copy as float64
     return np.asarray(weights / weights.mean(), dtype=np.float64)

@@ -52,7 +52,7 @@ def open_manifest(path: Path | str, need: Sequence[str] = ()) -> pq.ParquetFile:
     if not source.is_file():
         raise ManifestError(f"{source}: no such manifest (a Parquet file with one row a face)")
     try:
-        file = pq.ParquetFile(source)
+        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)  # a walk over it holds a row group's pages
     except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from error
     schema = file.schema_arrow
@@ -82,13 +82,19 @@ def metadata(path: Path | str) -> dict[str, Any]:
     return dict(json.loads(stored)) if stored else {}
 
 
-def check_frame(path: Path | str, frame: str) -> None:
-    """Raises ManifestError unless a manifest's pictures are crops in that frame, as `prepare` says of its own."""
-    given = metadata(path).get("frame")
+def check_frame(path: Path | str, frame: str, margin: float = 0.0) -> None:
+    """Raises ManifestError unless a manifest's pictures are crops in that frame, as `prepare` says of its own.
+
+    margin: of the square frame, added on each side as a share of the box's side.
+    """
+    said = metadata(path)
+    given, stored = said.get("frame"), float(said.get("margin", 0.0))
     if given is None:
         raise ManifestError(f"{path}: its pictures are not known to be face crops; make them with agewise prepare")
     if given != frame:
         raise ManifestError(f"{path}: its crops are in the {given} frame; the {frame} one is needed")
+    if stored != margin:
+        raise ManifestError(f"{path}: its crops have a margin of {stored:g}; {margin:g} is needed")
 
 
 def write_manifest(table: pa.Table, path: Path | str, said: dict[str, Any] | None = None) -> Path:
@@ -130,6 +136,9 @@ def faults(table: pa.Table) -> Iterator[tuple[int, str]]:
             known = ~column.is_null().to_numpy()
             for row in np.flatnonzero(known & ~((values >= 0) & (values <= high))):
                 yield int(row), f"{name} is {values[row]:g}; 0..{high:g} years or null is allowed"
+    weight = numbers(table, "weight")
+    for row in np.flatnonzero(~np.isnan(weight) & ~((weight >= 0) & (weight < np.inf))):
+        yield int(row), f"weight is {weight[row]:g}; 0 or more, or null, is allowed"
     if {"age_low", "age_high"} <= set(table.column_names):
         low_high = numbers(table, "age_low"), numbers(table, "age_high")
         for row in np.flatnonzero(low_high[0] > low_high[1]):

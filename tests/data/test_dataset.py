@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from agewise.ages import AgeDistribution
 from agewise.data.augment import Augmentation
 from agewise.data.dataset import Faces, balanced_weights, labels
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, write_manifest
+from agewise.data.stored import open_pictures, place_of
 from agewise.faces.align import Window
 from agewise.faces.image import encode_jpeg
 
@@ -101,9 +105,82 @@ def test_a_picture_that_cannot_be_used_names_its_row(tmp_path: Path, image: Any)
         found[1]
 
 
+def test_a_label_that_cannot_be_names_its_row_in_any_part(tmp_path: Path) -> None:
+    images, ages = [GOOD] * 2500, [30.0] * 2500
+    with pytest.raises(ManifestError, match=r"faces\.parquet: row 2400: age is 130; 0..122 years or null is allowed"):
+        faces(tmp_path, image=images, age=[*ages[:2400], 130.0, *ages[2401:]])
+    with pytest.raises(ManifestError, match=r"faces\.parquet: row 1234 has no age, age_low and age_high"):
+        faces(tmp_path, image=images, age=[*ages[:1234], None, *ages[1235:]])
+    with pytest.raises(ManifestError, match=r"faces\.parquet: row 0 has no age"):
+        faces(tmp_path, image=images)
+
+
+def test_labels_of_all_parts_are_those_of_the_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    count = 2300
+    some = rng.random((3, count)) < 0.6
+    told = AgeDistribution(rng.random((count, 101))).probs
+    columns = {
+        "age_probs": [list(row) if one else None for row, one in zip(told, some[0], strict=True)],
+        "age": [float(age) if one else None for age, one in zip(rng.uniform(0, 100, count), some[1], strict=True)],
+        "age_low": [20.0] * count,
+        "age_high": [29.0] * count,
+        "weight": [0.5 if one else None for one in some[2]],
+    }
+    found = faces(tmp_path, image=[GOOD] * count, **columns)
+    whole = labels(table(**columns), Path("m"))
+    given = (found.targets, found.low, found.high, found.group_only)
+    assert all(np.array_equal(one, other) for one, other in zip(given, whole, strict=True))
+    assert found.targets.dtype == found.weights.dtype == np.float32
+    assert found.weights.tolist() == [0.5 if one else 1.0 for one in some[2]]
+
+
+def test_faces_from_a_file_are_those_from_memory(
+    tmp_path: Path, faces_of: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = faces_of(tmp_path / "faces.parquet", range(0, 60, 5))
+    held = Faces(path, Window(), 32, Augmentation(), 3)
+    monkeypatch.setattr("agewise.data.dataset.open_pictures", partial(open_pictures, held=0))
+    stored = Faces(path, Window(), 32, Augmentation(), 3)
+    assert place_of(path).exists()
+    for row in (11, 0, 5):
+        one, other = held[row], stored[row]
+        assert one.keys() == other.keys() == {"crop", "target", "weight", "low", "high", "group_only", "tasks"}
+        assert torch.equal(one["crop"], other["crop"])
+        assert torch.equal(one["target"], other["target"])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_loader_in_processes_reads_the_file(tmp_path: Path, faces_of: Callable[..., Path], workers: int) -> None:
+    path = faces_of(tmp_path / "faces.parquet", range(0, 60, 5))
+    found = Faces(path, Window(), 32, Augmentation(), 3)
+    wanted = torch.stack([found[row]["crop"] for row in range(12)])
+    found.images = open_pictures(path, held=0)
+    batches = DataLoader(found, batch_size=5, num_workers=workers)
+    assert torch.equal(torch.cat([batch["crop"] for batch in batches]), wanted)
+
+
+def test_bodies_come_beside_the_faces(tmp_path: Path) -> None:
+    tall = {"bytes": encode_jpeg(np.full((40, 20, 3), 200, np.uint8)), "path": None}
+    given = table(image=[GOOD, GOOD], age=[20.0, 30.0]).append_column("body", pa.array([tall, None], IMAGE))
+    path = write_manifest(given, tmp_path / "faces.parquet")
+    found = Faces(path, Window(), 32, bodies=True)
+    pairs = [found[row]["crop"] for row in (0, 1)]
+    assert [tuple(pair.shape) for pair in pairs] == [(2, 32, 32, 3)] * 2
+    assert int(pairs[0][1].max()) > 190
+    assert int(pairs[1][1].max()) == 0
+
+
 def test_no_row(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="no row to learn from"):
         faces(tmp_path, image=pa.array([], IMAGE), age=[])
+
+
+def test_balanced_weights_are_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = AgeDistribution.of_ages(np.linspace(3, 90, 50)).probs.astype(np.float32)
+    whole = balanced_weights(targets, 0.5)
+    monkeypatch.setattr("agewise.data.dataset._BLOCK", 7)
+    assert balanced_weights(targets, 0.5) == pytest.approx(whole, rel=1e-12)
 
 
 def test_balanced_weights() -> None:
