@@ -1,0 +1,49 @@
+"""The verb gate: what a model would let through at a legal age."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agewise.apps.chain import Manifest, Threads
+
+
+def gate(
+    model: Annotated[str, typer.Argument(help="An ONNX file, a bundled name, a run folder or a teacher's contract.")],
+    manifest: Manifest,
+    threshold: Annotated[int, typer.Option(help="The legal age, 1..99 years.")] = 18,
+    buffer: Annotated[int, typer.Option(help="The challenge age: an estimate of at least this passes.")] = 25,
+    alpha: Annotated[float, typer.Option(help="Pass if P(below the threshold) is at most this.")] = 0.05,
+    budget: Annotated[float, typer.Option(help="Share of the adults that may be referred.")] = 0.2,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
+    groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = "sex,ethnicity",
+    decision: Annotated[str, typer.Option(help="The estimate: mean, median or mode.")] = "mean",
+    batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
+    threads: Threads = 0,
+) -> None:
+    """An age gate's false and true positives, by challenge age, by a bound (pass, refer, fail), by group."""
+    from agewise.apps.chain import progress
+    from agewise.apps.models import open_model
+    from agewise.data.manifest import check_frame
+    from agewise.evaluation.evaluate import predict_manifest
+    from agewise.evaluation.gate import Rule
+    from agewise.evaluation.gate import gate as score
+    from agewise.evaluation.gate_report import facts, tables, write_gate
+
+    rule = Rule(threshold, buffer, alpha, budget, decision)  # type: ignore[arg-type]  # it checks the word itself
+    named = open_model(model, threads)
+    check_frame(manifest, named.frame)
+    folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
+    predictions = folder / "predictions.parquet"
+    with progress("faces") as step:
+        predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
+    report = score(predictions, rule, [name for name in groups.split(",") if name])
+    written = write_gate(report, folder)
+    for line in facts(report):
+        print(line)
+    _, _, rates = next(tables(report))
+    for rate, value, faces, says in rates:
+        print(f"  {rate:32} {value:34} {faces:>7} faces  {says}")
+    print(", ".join(str(path) for path in written))
