@@ -85,7 +85,8 @@ def run(seeds: list[int]) -> None:
         if (folder / "predictions.npz").exists():
             continue
         recipe = read_recipe("recipes/heads.toml", [*overrides, f"name={folder.name}", f"training.seed={seed}"])
-        trained = channels_last(load_run(train(recipe, progress=False)))
+        trained = load_run(train(recipe, progress=False))
+        channels_last(trained)
         probs = {}
         for given, seen in pictures.items():
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as in training

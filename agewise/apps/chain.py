@@ -24,6 +24,7 @@ def prepare(
     frame: Annotated[str, typer.Option(help="aligned (five points) or square (the paper's box).")] = "aligned",
     size: Annotated[int, typer.Option(help="Pixels of a crop's side.")] = 256,
     every_face: Annotated[bool, typer.Option(help="All faces of a photo, not the one nearest its centre.")] = False,
+    margin: Annotated[float, typer.Option(help="Of the square frame: added on each side, a share of the box.")] = 0.0,
 ) -> None:
     """Photos to a manifest of face crops; rejects go to OUT.rejects.csv, each with its reason."""
     from agewise.data.prepare import prepare as run
@@ -32,7 +33,7 @@ def prepare(
         raise ValueError(f"no frame {frame!r}; there are aligned, square")
     kind: Literal["aligned", "square"] = "aligned" if frame == "aligned" else "square"
     with progress("faces") as step:
-        done = run(source, out, frame=kind, size=size, every_face=every_face, progress=step)
+        done = run(source, out, frame=kind, size=size, every_face=every_face, margin=margin, progress=step)
     print(f"{out}: {done.faces} faces of {done.pictures} pictures, {len(done.rejects)} rejected")
     _reasons(done.rejects)
 
@@ -107,7 +108,7 @@ def evaluate(
 
     rule = _decision(decision)
     named = open_model(model, threads)
-    check_frame(manifest, named.frame)
+    check_frame(manifest, named.frame, named.margin)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
     predictions = folder / "predictions.parquet"
     with progress("faces") as step:

@@ -14,7 +14,9 @@ import typer
 from agewise.apps.audit import audit
 from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
+from agewise.apps.gate import gate
 from agewise.apps.predict import predict
+from agewise.apps.shards import pack, unpack
 from agewise.apps.sources import import_
 from agewise.apps.tables import splits, stats
 
@@ -25,12 +27,15 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     audit,
     splits,
     stats,
+    pack,
+    unpack,
     annotate,
     recalibrate,
     heads,
     models,
     train,
     evaluate,
+    gate,
     export,
 )
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""

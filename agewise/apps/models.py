@@ -11,11 +11,12 @@ from agewise.ages import Predictor
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A Predictor, a name that is only its own (what it is called, and a hash of it), and the frame of its crops."""
+    """A Predictor, a name that is only its own (what it is called, and a hash of it), and its crops' frame and margin."""
 
     predictor: Predictor
     name: str
     frame: str = "aligned"
+    margin: float = 0.0
 
 
 def open_model(model: str | None, threads: int = 0) -> Named:
@@ -32,13 +33,13 @@ def open_model(model: str | None, threads: int = 0) -> Named:
             torch.set_num_threads(threads)
         run = load_run(path)
         name = f"{path.name} {fingerprint(path / 'model.safetensors')[:8]}"
-        return Named(TorchPredictor(run), name, run.settings.frame)
+        return Named(TorchPredictor(run), name, run.settings.frame, run.settings.margin)
     if path and path.suffix == ".toml":
         return open_teacher_named(path, threads)
     from agewise.deployment.runtime import OnnxModel
 
     onnx = OnnxModel(path, threads)
-    return Named(onnx, f"{onnx.name} {hashlib.sha256(onnx.path.read_bytes()).hexdigest()[:8]}", onnx.frame)
+    return Named(onnx, f"{onnx.name} {hashlib.sha256(onnx.path.read_bytes()).hexdigest()[:8]}", onnx.frame, onnx.margin)
 
 
 def open_teacher_named(path: Path, threads: int = 0) -> Named:

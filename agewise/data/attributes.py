@@ -25,9 +25,13 @@ def classes(manifest: Path, column: str, labels: Sequence[str]) -> NDArray[np.in
 def attributes(manifest: Path, columns: Sequence[str]) -> NDArray[np.float32]:
     """The values (N, A) of columns of 0, 1 or null, null as NaN. Raises ManifestError on any other value."""
     table = read_manifest(manifest, columns=list(columns), need=list(columns))
-    values = np.stack([numbers(table, column) for column in columns], axis=1)
+    wrong = f"{manifest}: the attributes {', '.join(columns)} hold other values than 0, 1 and null"
+    try:
+        values = np.stack([numbers(table, column) for column in columns], axis=1)
+    except ValueError as error:  # words
+        raise ManifestError(wrong) from error
     if not np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
-        raise ManifestError(f"{manifest}: the attributes {', '.join(columns)} hold other values than 0, 1 and null")
+        raise ManifestError(wrong)
     return values.astype(np.float32)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agewise.data.settings import Settings
 from agewise.faces.align import Window, warp
@@ -29,6 +29,14 @@ class Augmentation(Settings):
     grey: float = Field(default=0.1, ge=0, le=1, description="share of views without colour")
     flip: float = Field(default=0.5, ge=0, le=1, description="share of mirrored views")
     erase: float = Field(default=0.2, ge=0, le=1, description="share of views with a hidden rectangle")
+
+    @model_validator(mode="after")
+    def _has_no_settings_of_the_papers(self) -> Augmentation:
+        fields = type(self).model_fields
+        changed = [name for name in fields if name != "policy" and getattr(self, name) != fields[name].default]
+        if self.policy != "own" and changed:
+            raise ValueError(f"the policy {self.policy!r} has no settings; {changed[0]} is one of 'own'")
+        return self
 
 
 def bounded_normal(rng: np.random.Generator, std: float) -> float:

@@ -56,7 +56,7 @@ def checked_options(
 def options_of(function: Callable[..., Any], handed: Sequence[str] = ()) -> type[Settings]:
     """The parameters of a function (of a class: of its making) that are no `handed` ones and have a default."""
     target = function.__init__ if inspect.isclass(function) else function
-    hints = get_type_hints(target)
+    hints = get_type_hints(target, include_extras=True)
     fields: dict[str, Any] = {
         name: (hints[name], parameter.default)
         for name, parameter in inspect.signature(target).parameters.items()

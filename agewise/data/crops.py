@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from agewise.data.manifest import open_manifest
 from agewise.data.shards import PART_ROWS
+from agewise.faces.bodies import letterbox
 from agewise.faces.image import PhotoError, read_photo
 
 
@@ -32,6 +33,22 @@ class Batch:
     def readable(self) -> NDArray[np.bool_]:
         """Which rows (N,) have a crop."""
         return np.array([reason is None for reason in self.reasons], dtype=bool)
+
+
+def bodies(batch: Batch, folder: Path, size: int) -> NDArray[np.uint8]:
+    """The bodies (K, size, size, 3) beside the crops of a batch, from column `body`; black where there is none."""
+    stored = batch.rows["body"].to_pylist() if "body" in batch.rows.column_names else [None] * len(batch.rows)
+    chosen = (image for image, readable in zip(stored, batch.readable, strict=True) if readable)
+    return np.stack([_body(image, folder, size) for image in chosen])
+
+
+def _body(image: dict[str, Any] | None, folder: Path, size: int) -> NDArray[np.uint8]:
+    if image is None or not (image["bytes"] or image["path"]):
+        return letterbox(None, size)
+    try:
+        return letterbox(read_photo(image["bytes"] or folder / image["path"]).pixels, size)
+    except PhotoError:
+        return letterbox(None, size)
 
 
 def parts(manifest: Path) -> Iterator[pa.Table]:

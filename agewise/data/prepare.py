@@ -20,7 +20,7 @@ from agewise.data.replacing import replacing
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
 from agewise.faces.detect import Detector, Face, nearest_centre
-from agewise.faces.image import PhotoError, encode_jpeg, images_below, read_photo
+from agewise.faces.image import Photo, PhotoError, encode_jpeg, images_below, read_photo
 
 Frame = Literal["aligned", "square"]
 Row = dict[str, Any]
@@ -43,6 +43,7 @@ def prepare(
     frame: Frame = "aligned",
     size: int = 256,
     every_face: bool = False,
+    margin: float = 0.0,
     detector: Detector | None = None,
     threads: int = 2,
     progress: Progress = lambda _done, _total: None,
@@ -50,11 +51,14 @@ def prepare(
     """Writes the manifest of the faces in a folder of photos, one photo, or a Parquet file with an `image` column.
 
     Labels and other columns of a Parquet file are kept. One face a picture is taken, the nearest to its centre, or all
-    with `every_face`. Crops are `size` pixels square, JPEG inside the manifest. Rejects are written beside the manifest
-    as `.rejects.csv`. A call after a kill goes on where the first one stopped.
+    with `every_face`. margin: of the square frame, added on each side as a share of the box's side. Crops are `size`
+    pixels square, JPEG inside the manifest. Rejects are written beside the manifest as `.rejects.csv`. A call after a
+    kill goes on where the first one stopped.
     """
     if not 32 <= size <= 1024:
         raise ManifestError(f"the crop size is {size} pixels; 32..1024 is allowed")
+    if not 0.0 <= margin <= 2.0 or (margin and frame != "square"):
+        raise ManifestError(f"the margin is {margin:g} of the {frame} frame; 0..2 of the square one is allowed")
     if target.exists() and target.resolve() == source.resolve():
         raise ManifestError(f"{target} is the source; give the manifest another name")
     detect = detector or Detector(threads=1)
@@ -68,6 +72,7 @@ def prepare(
         "size": size,
         "every_face": every_face,
         "threshold": detect.threshold,
+        **({"margin": margin} if margin else {}),
     }
     if target.exists():
         return _finished(target, plan)
@@ -87,7 +92,7 @@ def prepare(
         height, width = photo.pixels.shape[:2]
         centre = nearest_centre(faces, width, height)
         chosen = faces if every_face or centre is None else [centre]
-        return [_crop(row, photo.pixels, face, frame, size, photo.scale) for face in chosen]
+        return [_crop(row, photo, face, plan) for face in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
         count = 0
@@ -123,9 +128,12 @@ def _finished(target: Path, plan: dict[str, Any]) -> Prepared:
     return Prepared(said["pictures"], open_manifest(target).metadata.num_rows, rejects)
 
 
-def _crop(row: Row, pixels: Any, face: Face, frame: Frame, size: int, scale: float) -> Row:
-    crop = align(pixels, face, size) if frame == "aligned" else square(pixels, face, size)
-    stored = face.moved(1 / scale)
+def _crop(row: Row, photo: Photo, face: Face, plan: dict[str, Any]) -> Row:
+    if plan["frame"] == "aligned":
+        crop = align(photo.pixels, face, plan["size"])
+    else:
+        crop = square(photo.pixels, face, plan["size"], plan.get("margin", 0.0))
+    stored = face.moved(1 / photo.scale)
     return {
         **row,
         "image": {"bytes": encode_jpeg(crop), "path": row["image"]["path"]},

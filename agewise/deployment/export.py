@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from agewise.ages import AGES
 from agewise.data.dataset import Faces
+from agewise.data.manifest import check_frame
 from agewise.data.replacing import replacing
 from agewise.deployment.runtime import FORMAT, KEY
 from agewise.model.age_model import AgeModel
@@ -76,6 +77,7 @@ def export(
         "format": FORMAT,
         "name": recipe["name"],
         "frame": model.settings.frame,
+        "margin": model.settings.margin,
         "window": [window.x, window.y, window.side],
         "size": size,
         "licence": licence,
@@ -93,11 +95,12 @@ def export(
 
 
 def _temperature(model: AgeModel, manifest: Path) -> float:
-    faces = Faces(manifest, model.window, model.settings.size)
+    check_frame(manifest, model.settings.frame, model.settings.margin)
+    faces = Faces(manifest, model.window, model.settings.size, bodies=model.tokens is not None)
     with torch.inference_mode():
         logs = torch.cat([model.head.log_probs(model(batch["crop"])) for batch in DataLoader(faces, 64)])
-    nearest = np.abs(AGES - faces.low[:, None]) <= 0.5
-    known = nearest | ((faces.low[:, None] <= AGES) & (faces.high[:, None] > AGES))
+    low = np.minimum(faces.low, AGES[-1])[:, None]
+    known = (np.abs(AGES - low) <= 0.5) | ((low <= AGES) & (faces.high[:, None] > AGES))
     return fit_temperature(logs, known)
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution, Decision, Predictor
-from agewise.data.crops import Batch, parts, read_batches
+from agewise.data.crops import Batch, bodies, parts, read_batches
 from agewise.data.manifest import (
     COLUMNS,
     ManifestError,
@@ -98,7 +98,7 @@ def predict_manifest(
             for read in read_batches(table, source.parent, batch):
                 start = first + batch * len(made)
                 where = f"{source}: rows {start}..{start + len(read.rows) - 1}"
-                made.append(_predicted(read, predictor, start, where).select(schema.names).cast(schema))
+                made.append(_predicted(read, predictor, start, where, source.parent).select(schema.names).cast(schema))
                 progress(start + len(read.rows), total)
             shards.write(index, pa.concat_tables(made))
         first += len(table)
@@ -161,11 +161,11 @@ def evaluate(
     )
 
 
-def _predicted(read: Batch, predictor: Predictor, first: int, where: str) -> pa.Table:
+def _predicted(read: Batch, predictor: Predictor, first: int, where: str, folder: Path) -> pa.Table:
     """The rows, the first of which is row `first`, without their images and with what is predicted for them."""
     probs = np.eye(1, len(AGES)).repeat(len(read.rows), axis=0)  # stays where there is no crop, and is masked below
     if len(read.crops):
-        probs[read.readable] = _asked(predictor, read.crops, where).probs
+        probs[read.readable] = _asked(predictor, read, where, folder).probs
     ages, failed = AgeDistribution(probs), ~read.readable
     bounds = ages.interval()
     years = {"mean": ages.mean, "std": ages.std, "low": bounds[:, 0], "high": bounds[:, 1]}
@@ -179,9 +179,13 @@ def _predicted(read: Batch, predictor: Predictor, first: int, where: str) -> pa.
     return pa.table({**{name: read.rows[name] for name in kept}, **made})
 
 
-def _asked(predictor: Predictor, crops: NDArray[np.uint8], where: str) -> AgeDistribution:
+def _asked(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDistribution:
+    crops, size = read.crops, int(getattr(predictor, "body_size", 0))
     try:
-        ages = predictor(crops)
+        if size and "body" in read.rows.column_names:
+            ages = predictor(crops, bodies(read, folder, size))  # type: ignore[call-arg]  # one of faces and bodies
+        else:
+            ages = predictor(crops)
     except ValueError as error:
         raise ValueError(f"{where}: the predictor fails: {error}") from error
     if not isinstance(ages, AgeDistribution) or len(ages) != len(crops):
@@ -205,8 +209,9 @@ def _audited(path: Path | None) -> str:
     if path is None:
         return "No audit of this manifest was found beside it: nobody has looked for leaks (agewise audit)"
     found = json.loads(path.read_text(encoding="utf-8"))
-    names = ", ".join(Path(one["path"]).name for one in found["manifests"])
-    return f"Audit {path.name} of {names}: {found['leaks'] or 'no'} leak{'' if found['leaks'] == 1 else 's'}"
+    names = ", ".join(Path(one["name"]).name for one in found["manifests"])
+    leaks = [one["message"] for one in found["findings"] if one["severity"] == "leak"]
+    return f"Audit {path.name} of {names}: {'; '.join(leaks) or 'no leak'}"
 
 
 def _kinds(table: pa.Table) -> dict[str, int]:

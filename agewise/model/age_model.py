@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from agewise.ages import AgeDistribution
@@ -17,7 +17,8 @@ from agewise.faces.align import Window, cut
 from agewise.model.backbone import Backbone, BackboneSettings
 from agewise.model.heads import HEADS
 from agewise.model.heads.head import Head, single_precision
-from agewise.model.tasks import TaskSettings, groups_of, task_head
+from agewise.model.students import STUDENTS
+from agewise.model.tasks import TaskSettings, groups_of, said, task_head
 
 GIVEN = ("self", "features", "dropout")
 """Parameters of a head that are no options of its own: the backbone and `model.dropout` say them."""
@@ -40,9 +41,20 @@ class ModelSettings(Settings):
     head: Choice = Choice(name="categorical")
     size: int = Field(default=112, ge=16, le=512, description="pixels of the input's side")
     frame: Literal["aligned", "square"] = "aligned"
+    margin: float = Field(default=0.0, ge=0, le=2, description="of the square frame: agewise prepare --margin")
     window: WindowSettings = WindowSettings()
     dropout: float = Field(default=0.2, ge=0, lt=1)
     tasks: dict[str, TaskSettings] = Field(default={}, description="what is learned beside the age, by name")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sized(cls, values: Any) -> Any:
+        """A student of the paper has its paper's size where none is given."""
+        backbone = values.get("backbone") if isinstance(values, dict) else None
+        name = backbone.get("name") if isinstance(backbone, dict) else None
+        if "size" in values or name not in STUDENTS:
+            return values
+        return {**values, "size": STUDENTS[name].size}
 
     @field_validator("head")
     @classmethod
@@ -55,6 +67,11 @@ class ModelSettings(Settings):
     def _others(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
         if "age" in tasks:
             raise ValueError("no task is called 'age': that is the head")
+        odd = next((name for name in tasks if not name.isidentifier() or hasattr(nn.ModuleDict, name)), None)
+        if odd is not None:
+            raise ValueError(
+                f"a task is called {odd!r}; a name is a word of letters and digits that torch does not use"
+            )
         if sum(task.kind == "identity" for task in tasks.values()) > 1:
             raise ValueError("one task of the kind 'identity' is enough")
         return tasks
@@ -123,7 +140,9 @@ class AgeModel(nn.Module):
 
     def probs(self, crops: Tensor) -> Tensor:
         """Probabilities (N, 101) over the ages."""
-        return self.head.probs(self(crops))
+        raw = self(crops)
+        with single_precision(raw):
+            return self.head.probs(raw)
 
 
 class TorchPredictor:
@@ -131,6 +150,18 @@ class TorchPredictor:
 
     def __init__(self, model: AgeModel) -> None:
         self.model = model.eval()
+
+    @property
+    def body_size(self) -> int:
+        """Pixels of the side of the bodies that may be given beside the crops; 0 where the network takes none."""
+        return self.model.settings.size if self.model.tokens is not None else 0
+
+    @torch.inference_mode()
+    def tasks(self, crops: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """What the tasks say of crops: probabilities of classes (N, C) and attributes (N, A), cosines of subjects."""
+        seen = torch.from_numpy(cut(crops, self.model.window, self.model.settings.size))
+        found = self.model.answers(seen)[1]
+        return {name: said(task, found[name]).numpy() for name, task in self.model.settings.tasks.items()}
 
     @torch.inference_mode()
     def __call__(self, crops: NDArray[np.uint8], bodies: NDArray[np.uint8] | None = None) -> AgeDistribution:

@@ -99,6 +99,8 @@ def build(
 
 
 def _made(name: str, size: int, options: dict[str, Any], fetch: bool) -> nn.Module:
+    if fetch and (name in mivolo.CONFIGURATIONS or name in swinface.CONFIGURATIONS):
+        raise SettingsError(f"backbone.weights: timm has none of {name}; name a safetensors file, or none")
     if name in mivolo.CONFIGURATIONS:
         return MiVOLO(**{**mivolo.CONFIGURATIONS[name], "size": size, **options})
     if name in swinface.CONFIGURATIONS:

@@ -21,8 +21,9 @@ def fit_temperature(log_probs: Tensor, known: NDArray[np.bool_]) -> float:
 
     known: true at every age that the face may have (its age, or all ages of its group).
     """
-    if len(log_probs) < 100:
-        raise ValueError(f"{len(log_probs)} faces do not fix a temperature; 100 or more are needed")
-    inside = torch.from_numpy(known).float()
+    told = known.any(axis=1)
+    if told.sum() < 100:
+        raise ValueError(f"{told.sum()} faces of known age do not fix a temperature; 100 or more are needed")
+    log_probs, inside = log_probs[torch.from_numpy(told)], torch.from_numpy(known[told]).float()
     scores = [float((tempered(log_probs, float(t)) * inside).sum(dim=1).clamp_min(1e-9).log().mean()) for t in GRID]
     return float(GRID[int(np.argmax(scores))])

@@ -34,10 +34,11 @@ class LossSettings(Choice):
     groups: Literal["interval", "spread"] = Field(
         default="interval", description="a face of which only a group is known: any age of it, or all of them alike"
     )
+    group_weight: float = Field(default=1.0, ge=0, description="of the intervals, which are in nats, beside the loss")
 
     @model_validator(mode="after")
     def _has(self) -> LossSettings:
-        checked_options(self, LOSSES, "loss", HANDED, more=["groups"])
+        checked_options(self, LOSSES, "loss", HANDED, more=["groups", "group_weight"])
         return self
 
 
@@ -71,6 +72,14 @@ class TrainingSettings(Settings):
     strategy: str = Field(default="auto", description="of Lightning: ddp, ddp_spawn, fsdp ...")
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0, description="of torch; 0: as torch chooses")
+
+    @model_validator(mode="after")
+    def _means_something(self) -> TrainingSettings:
+        if self.devices == 0:
+            raise ValueError("devices is 0; 1 or more are needed, or -1 for all that there are")
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum is of sgd; {self.optimizer} has none to set")
+        return self
 
 
 class Recipe(Settings):

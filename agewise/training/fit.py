@@ -9,17 +9,20 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar, WeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
+from numpy.typing import NDArray
 from safetensors.torch import save_file
 
 from agewise.data.dataset import Faces
 from agewise.data.manifest import ManifestError
 from agewise.data.replacing import replacing
+from agewise.data.settings import SettingsError
 from agewise.model.age_model import AgeModel
 from agewise.model.backbone import reopen_norms
 from agewise.training.config import Recipe
-from agewise.training.loading import EpochSeed, loader, open_faces
+from agewise.training.loading import EpochSampler, EpochSeed, loader, open_faces
 from agewise.training.module import AgeModule, channels_last
 from agewise.training.run_folder import (
     Checkpoints,
@@ -38,6 +41,7 @@ _NOISE = (
     "does not have many workers",
     "have no `val_dataloader`",
     r".*\(treespec, LeafSpec\)",
+    r"torch\.distributed\.nn\.functional\.all_gather is deprecated",
 )
 """Warnings of Lightning that no user can heed: of a folder to be resumed, of the recipe's choices, of Lightning."""
 
@@ -62,20 +66,25 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     resume = folder / "last.ckpt"
-    prior = faces.targets.mean(axis=0, dtype=np.float64)
+    drawn = min(len(faces), recipe.data.limit or len(faces))
+    prior = faces.targets[:drawn].mean(axis=0, dtype=np.float64)
     model = AgeModel(recipe.model, pretrained=not resume.exists())
     if not resume.exists():
-        _begin(model, recipe, faces, prior)
+        _begin(model, recipe, faces, drawn, prior)
     channels_last(model).train()
     claim(folder, recipe)
     epoch, step = position(resume) if resume.exists() else (0, 0)
     batches = loader(faces, recipe, training=True)
-    faces.epoch = batches.sampler.epoch = epoch  # type: ignore[attr-defined]  # Lightning asks for faces before it says
+    assert isinstance(batches.sampler, EpochSampler)
+    faces.epoch = batches.sampler.epoch = epoch  # Lightning asks for faces before it says
     module = AgeModule(recipe, model, torch.from_numpy(prior).float())
     with warnings.catch_warnings():
         for said in _NOISE:
             warnings.filterwarnings("ignore", f".*{said}")
-        trainer = _trainer(recipe, progress, len(batches), step)
+        try:
+            trainer = _trainer(recipe, _callbacks(recipe, batches.sampler, progress), len(batches), step)
+        except (MisconfigurationException, TypeError, ValueError) as error:  # of accelerator, devices or strategy
+            raise SettingsError(f"training: {' '.join(str(error).split())}") from error
         try:
             trainer.fit(
                 module,
@@ -93,21 +102,21 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
         chosen = best if recipe.training.keep == "best" else resume
         with replacing(folder / "model.safetensors") as partial:
             save_file(weights_in(chosen), partial)
+    trainer.strategy.barrier()  # nobody returns before the weights are there
     return folder
 
 
-def _begin(model: AgeModel, recipe: Recipe, faces: Faces, prior: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+def _begin(model: AgeModel, recipe: Recipe, faces: Faces, drawn: int, prior: NDArray[np.float64]) -> None:
     """What comes before the first step: weights of another run, norms reopened, the head told of the ages."""
     if recipe.model.backbone.reopen_norms:
-        chosen = np.random.default_rng(recipe.training.seed).permutation(len(faces))[:NORM_FACES]
+        chosen = np.random.default_rng(recipe.training.seed).permutation(drawn)[:NORM_FACES]
         reopen_norms(model.backbone, torch.stack([faces[int(index)]["crop"] for index in chosen]))
-    for head in filter(None, (model.head, model.tokens)):
-        head.start(prior)
+    model.head.start(prior)  # and not the tokens' head, whose answer is added to it
     if recipe.training.start:
         start_from(recipe.training.start, model)
 
 
-def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Trainer:
+def _trainer(recipe: Recipe, callbacks: list[Callback], batches: int, step: int) -> L.Trainer:
     folder, settings = recipe.folder, recipe.training
     return L.Trainer(
         max_epochs=settings.epochs,
@@ -118,10 +127,10 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
         strategy=settings.strategy,
         accumulate_grad_batches=settings.accumulate,
         gradient_clip_val=settings.clip or None,
-        callbacks=_callbacks(recipe, progress),
+        callbacks=callbacks,
         plugins=[Checkpoints()],
         logger=[csv_logger(folder, step), TensorBoardLogger(folder, name="", version="")],
-        enable_progress_bar=progress,
+        enable_progress_bar=any(isinstance(callback, TQDMProgressBar) for callback in callbacks),
         enable_model_summary=False,
         log_every_n_steps=min(20, batches),
         num_sanity_val_steps=0,
@@ -129,14 +138,22 @@ def _trainer(recipe: Recipe, progress: bool, batches: int, step: int) -> L.Train
     )
 
 
-def _callbacks(recipe: Recipe, progress: bool) -> list[Callback]:
+class Patience(EarlyStopping):
+    """Stops as it did before where a run is resumed that was killed between its last epoch and its end."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
+        """Asked before the first epoch that would be trained."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+def _callbacks(recipe: Recipe, sampler: EpochSampler, progress: bool) -> list[Callback]:
     folder, settings = recipe.folder, recipe.training
-    callbacks: list[Callback] = [EpochSeed(settings.seed)]
+    callbacks: list[Callback] = [EpochSeed(settings.seed, sampler)]
     if settings.keep == "best":
         best = ModelCheckpoint(folder, filename="best", monitor="valid_excess", enable_version_counter=False)
         callbacks.append(best)
     if settings.patience:
-        callbacks.append(EarlyStopping("valid_excess", patience=settings.patience, mode="min"))
+        callbacks.append(Patience("valid_excess", patience=settings.patience, mode="min"))
     if settings.ema:
         callbacks.append(WeightAveraging(use_buffers=True, avg_fn=_ramped_mean(settings.ema)))
     if progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from agewise.data.attributes import attributes, classes, identities
 from agewise.data.dataset import Faces, balanced_weights
-from agewise.data.manifest import check_frame
+from agewise.data.manifest import ManifestError, check_frame, open_manifest
+from agewise.data.settings import SettingsError
 from agewise.faces.align import Window
 from agewise.model.mivolo import CONFIGURATIONS
 from agewise.training.config import Recipe
@@ -26,7 +26,7 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     """The faces to learn from, and those that are only looked at. Raises ManifestError where they cannot be used."""
     data, model = recipe.data, recipe.model
     for manifest in filter(None, (data.train, data.valid)):
-        check_frame(manifest, model.frame)
+        check_frame(manifest, model.frame, model.margin)
     window = Window(**model.window.model_dump())
     pairs = model.backbone.name in CONFIGURATIONS
     train = Path(data.train)
@@ -34,8 +34,21 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     faces = Faces(train, window, model.size, recipe.augmentation, recipe.training.seed, tasks, pairs)
     if data.reweight:
         faces.weights *= balanced_weights(faces.targets, data.reweight).astype(np.float32)
-    valid = Faces(Path(data.valid), window, model.size, bodies=pairs) if data.valid else None
+    valid = _valid(recipe, Path(data.valid), window) if data.valid else None
+    chooses = recipe.training.keep == "best" or recipe.training.patience > 0
+    if valid is not None and chooses and np.isnan(valid.low + valid.high).all():
+        raise ManifestError(f"{data.valid}: no face of known age, to choose the best epoch by")
     return faces, valid
+
+
+def _valid(recipe: Recipe, manifest: Path, window: Window) -> Faces:
+    """The faces that are only looked at, with the classes that their manifest knows."""
+    columns = open_manifest(manifest).schema_arrow.names
+    told = [
+        name for name, task in recipe.model.tasks.items() if task.kind == "classes" and (task.column or name) in columns
+    ]
+    tasks = {name: _known(recipe, name, manifest) for name in told}
+    return Faces(manifest, window, recipe.model.size, tasks=tasks, bodies=recipe.model.backbone.name in CONFIGURATIONS)
 
 
 def _known(recipe: Recipe, name: str, manifest: Path) -> NDArray[Any]:
@@ -53,43 +66,43 @@ def loader(faces: Faces, recipe: Recipe, training: bool = False) -> DataLoader[d
     count = min(len(faces), recipe.data.limit or len(faces)) if training else len(faces)
     balance = recipe.data.balance
     weights = balanced_weights(faces.targets[:count], balance) if training and balance else None
-    processes = world(recipe)[1]
+    processes = processes_of(recipe)
+    whole = count >= recipe.training.batch * processes
     return DataLoader(
         faces,
         batch_size=recipe.training.batch,
-        sampler=EpochSampler(weights, count, recipe.training.seed, *world(recipe)) if training else None,
+        sampler=EpochSampler(weights, count, recipe.training.seed, processes, whole) if training else None,
         num_workers=recipe.data.workers,
-        drop_last=training and count >= recipe.training.batch * processes,
+        drop_last=training and whole,
     )
 
 
-def world(recipe: Recipe) -> tuple[int, int]:
-    """Which process this is and how many there are, as Lightning launches them."""
+def processes_of(recipe: Recipe) -> int:
+    """How many processes the recipe asks for, on all machines."""
     devices = recipe.training.devices
     local = max(1, torch.cuda.device_count()) if devices == -1 else devices
-    node = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0")))
-    rank = int(os.environ.get("RANK", node * local + int(os.environ.get("LOCAL_RANK", "0"))))
-    return rank, local * recipe.training.nodes
+    return local * recipe.training.nodes
 
 
 class EpochSampler(Sampler[int]):
     """Faces drawn by weight, without repeats at equal weights; the order depends on the seed and the epoch only.
 
     Process r of W takes each W-th face from the r-th on, so that W batches side by side are one batch W times as large.
+    What does not go round is left out if `whole`, as one process does with what fills no batch; or else comes again.
     """
 
     def __init__(
-        self, weights: NDArray[np.float64] | None, count: int, seed: int, rank: int = 0, processes: int = 1
+        self, weights: NDArray[np.float64] | None, count: int, seed: int, processes: int = 1, whole: bool = False
     ) -> None:
         self.weights, self.count, self.seed, self.epoch = weights, count, seed, 0
-        self.rank, self.processes = rank, processes
+        self.rank, self.processes, self.whole = 0, processes, whole
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.count // self.processes)
+        return self.count // self.processes if self.whole else -(-self.count // self.processes)
 
     def __iter__(self) -> Iterator[int]:
         order = np.resize(self._order(), len(self) * self.processes)
@@ -100,16 +113,25 @@ class EpochSampler(Sampler[int]):
         if self.weights is None:
             return rng.permutation(self.count)
         share = self.weights / self.weights.sum() * self.count
-        copies = np.floor(share + rng.random(self.count)).astype(int)  # systematic: each face share times on average
-        drawn = rng.permutation(np.repeat(np.arange(self.count), copies))
-        return np.resize(drawn, self.count)
+        passed = np.floor(
+            np.cumsum(share)[:-1] + rng.random()
+        )  # systematic: each face its share, up or down to a whole
+        copies = np.diff(np.concatenate([[0.0], passed, [self.count]])).astype(int)
+        return rng.permutation(np.repeat(np.arange(self.count), copies))
 
 
 class EpochSeed(Callback):
     """Ties all randomness to seed and epoch, so that a resumed run ends as one that was not cut off."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, sampler: EpochSampler) -> None:
+        self.seed, self.sampler = seed, sampler
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:  # noqa: ARG002
+        """Gives each process its share of the faces: only here, however it was launched, does it know which it is."""
+        if trainer.world_size != self.sampler.processes:
+            asked = f"training.devices and training.nodes ask for {self.sampler.processes}"
+            raise SettingsError(f"{trainer.world_size} processes were launched; {asked}")
+        self.sampler.rank = trainer.global_rank
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:  # noqa: ARG002
         """Tells the dataset which random views to make."""
@@ -125,4 +147,5 @@ class EpochSeed(Callback):
     ) -> None:
         """Seeds dropout; not at the epoch's start, after which the loaders draw a number in some epochs only."""
         if batch_idx == 0:
-            torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.current_epoch)).generate_state(1)[0]))
+            seeds = np.random.SeedSequence((self.seed, trainer.current_epoch, trainer.global_rank))
+            torch.manual_seed(int(seeds.generate_state(1)[0]))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agewise.model.age_model import AgeModel
+from agewise.model.heads.head import single_precision
 from agewise.model.tasks import task_loss
 from agewise.training.config import Recipe
 from agewise.training.objective import Objective
@@ -27,6 +28,7 @@ class AgeModule(L.LightningModule):
         self.recipe = recipe
         self.model = model
         self.objective = Objective(recipe.loss, prior)
+        self._seen: tuple[Tensor, Tensor, Tensor]
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted mean loss of a batch; mixed faces have the mixed losses of both (Zhang et al. 2018, mixup)."""
@@ -42,7 +44,8 @@ class AgeModule(L.LightningModule):
         loss = total / self._everywhere(weight).clamp_min(1e-6)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: try a lower training.rate")
-        self._observe(raw.detach(), batch["target"])
+        target = batch["target"] if share == 1 else share * batch["target"] + (1 - share) * batch["target"].roll(1, 0)
+        self._seen = raw.detach(), target, batch["group_only"]
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(raw), sync_dist=True)
         return loss
 
@@ -73,17 +76,27 @@ class AgeModule(L.LightningModule):
         assert isinstance(gathered, Tensor)
         return gathered.mean()
 
-    def _observe(self, raw: Tensor, target: Tensor) -> None:
+    def on_after_backward(self) -> None:
+        """Only now may the head learn without a gradient: the one of the loss was made with what it held before."""
+        seen = self._seen
         if self.trainer.world_size > 1:
-            raw, target = (self.all_gather(part).flatten(0, 1) for part in (raw, target))  # type: ignore[union-attr]
-        self.model.head.observe(raw, target)
+            seen = tuple(self.all_gather(part).flatten(0, 1) for part in seen)  # type: ignore[union-attr,assignment]
+        with single_precision(seen[0]):
+            self.model.head.observe(*seen)
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        """Years outside what is known of each face, and the share inside; faces of unknown age are left out."""
+        """Years outside what is known of each face, the share inside, and the share of right classes of each task."""
+        raw, outputs = self.model.answers(batch["crop"])
+        for name, task in self.recipe.model.tasks.items():
+            told = batch["tasks"][name] >= 0 if name in batch["tasks"] else torch.zeros(1)
+            if task.kind == "classes" and told.any():
+                right = outputs[name].argmax(dim=1) == batch["tasks"][name]
+                self.log(f"valid_{name}", right[told].float().mean(), batch_size=int(told.sum()), sync_dist=True)
         known = ~(batch["low"].isnan() | batch["high"].isnan())
         if not known.any():
             return
-        probs = self.model.probs(batch["crop"][known]).double()
+        with single_precision(raw):
+            probs = self.model.head.probs(raw[known]).double()
         age = probs @ torch.arange(101, device=self.device, dtype=torch.float64)
         outside = torch.maximum(batch["low"][known] - age, age - batch["high"][known]).clamp_min(0.0).float()
         self.log("valid_excess", outside.mean(), prog_bar=True, batch_size=len(age), sync_dist=True)
@@ -96,9 +109,11 @@ class AgeModule(L.LightningModule):
         inside = {id(parameter) for parameter in backbone}
         heads = [parameter for parameter in self.model.parameters() if id(parameter) not in inside]
         groups = []
+        spared = _undecayed(self.model)
         for part, rate in ((backbone, 1.0), (heads, settings.head_rate)):
             for decay in {settings.decay, 0.0}:
-                chosen = [p for p in part if p.requires_grad and (p.ndim > 1 and settings.decay > 0) == (decay > 0)]
+                kept = [p for p in part if p.requires_grad]
+                chosen = [p for p in kept if (settings.decay > 0 and id(p) not in spared) == (decay > 0)]
                 groups.append({"params": chosen, "lr": settings.rate * rate, "weight_decay": decay})
         groups = [group for group in groups if group["params"]]
         optimizer: torch.optim.Optimizer
@@ -128,6 +143,18 @@ def _rolled(batch: Batch) -> Batch:
     """The batch in which each face has the labels of the one before it."""
     rolled = {name: value.roll(1, 0) for name, value in batch.items() if isinstance(value, Tensor) and name != "crop"}
     return {**rolled, "tasks": {name: value.roll(1, 0) for name, value in batch["tasks"].items()}}
+
+
+def _undecayed(model: nn.Module) -> set[int]:
+    """Parameters that weight decay spares: biases, norms, and what stands for places and classes in transformers."""
+    spared = {id(parameter) for parameter in model.parameters() if parameter.ndim < 2}
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._BatchNorm):
+            spared |= {id(parameter) for parameter in module.parameters()}
+        for name, parameter in module.named_parameters(recurse=False):
+            if name in ("pos_embed", "cls_token", "relative_position_bias_table", "height_rel", "width_rel"):
+                spared.add(id(parameter))
+    return spared
 
 
 def channels_last(model: nn.Module) -> nn.Module:

@@ -22,7 +22,7 @@ class Objective:
         self.loss = LOSSES[settings.name]
         self.view = view_of(settings.name)
         self.options = checked_options(settings, LOSSES, "loss", HANDED)
-        self.intervals = settings.groups == "interval"
+        self.intervals, self.group_weight = settings.groups == "interval", settings.group_weight
         asked = self.loss.__code__.co_varnames[: self.loss.__code__.co_argcount]
         self.prior = prior if "prior" in asked else None
         self.annealed = "progress" in asked
@@ -33,9 +33,9 @@ class Objective:
         """The loss of each face; progress: the share of the training that is done, 0..1."""
         handed: dict[str, Any] = {"progress": progress} if self.annealed else {}
         if self.prior is not None:
-            handed["prior"] = self.prior
+            handed["prior"] = self.prior.to(raw.device)
         with single_precision(raw):
             losses = self.loss(getattr(head, self.view)(raw), target, **handed, **self.options)
             if self.intervals and group_only is not None and bool(group_only.any()):
-                losses = torch.where(group_only, interval(head.log_probs(raw), target), losses)
+                losses = torch.where(group_only, self.group_weight * interval(head.log_probs(raw), target), losses)
         return losses

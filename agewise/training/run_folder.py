@@ -14,14 +14,18 @@ import timm
 import torch
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 import agewise
+from agewise.data.choice import checked_options
 from agewise.data.manifest import fingerprint
 from agewise.data.replacing import replacing
 from agewise.data.settings import SettingsError, check
-from agewise.model.age_model import AgeModel
+from agewise.model.age_model import GIVEN, AgeModel, ModelSettings
+from agewise.model.heads import HEADS
+from agewise.model.tasks import TaskSettings
 from agewise.training.config import Recipe
 
 
@@ -29,8 +33,7 @@ def load_run(folder: Path | str) -> AgeModel:
     """The trained model of a run folder. Raises SettingsError where the run is not there or not finished."""
     run = Path(folder)
     weights = _weights(run)
-    recipe = check(json.loads((run / "recipe.json").read_text()), Recipe, str(run / "recipe.json"))
-    model = AgeModel(recipe.model, pretrained=False)
+    model = AgeModel(_recipe(run).model, pretrained=False)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -39,17 +42,36 @@ def load_run(folder: Path | str) -> AgeModel:
 
 
 def start_from(folder: Path | str, model: AgeModel) -> None:
-    """Gives a model the weights of a run where name and shape agree: all of the backbone, the head if it is the same.
+    """Gives a model the weights of a run: all of the backbone; the head and each task if they are the same ones.
 
     Raises SettingsError where the run is not there, not finished, or of another backbone.
     """
     run = Path(folder)
     state, own = _weights(run), model.state_dict()
+    anew = _others(_recipe(run).model, model.settings)
     fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    fits = {name: value for name, value in fits.items() if not name.startswith(anew)}
     missing = [name for name in own if name.startswith("backbone.") and name not in fits]
     if missing:
         raise SettingsError(f"training.start: the run {run} has another backbone: no {missing[0]} of this shape in it")
     model.load_state_dict(fits, strict=False)
+
+
+def _others(earlier: ModelSettings, now: ModelSettings) -> tuple[str, ...]:
+    """Beginnings of the names of weights that mean another thing now, though their shapes may agree."""
+    head = [checked_options(settings.head, HEADS, "head", GIVEN) for settings in (earlier, now)]
+    same = earlier.head.name == now.head.name and head[0] == head[1]
+
+    def meaning(task: TaskSettings | None) -> object:
+        return task and (task.kind, task.labels, task.subjects)
+
+    tasks = [name for name, task in now.tasks.items() if meaning(earlier.tasks.get(name)) != meaning(task)]
+    return (*([] if same else ["head.", "tokens."]), *(f"tasks.{name}." for name in tasks))
+
+
+def _recipe(run: Path) -> Recipe:
+    said = run / "recipe.json"
+    return check(json.loads(said.read_text()), Recipe, str(said))
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -92,31 +114,45 @@ def weights_in(checkpoint: Path) -> dict[str, torch.Tensor]:
 
 def csv_logger(folder: Path, step: int) -> CSVLogger:
     """Lightning's logger of metrics.csv, which deletes a file that is there, with the rows up to a step put back."""
-    path, earlier = folder / "metrics.csv", []
+    logger = CSVLogger(folder, name="", version="")
+    _put_back(logger, folder / "metrics.csv", step)
+    return logger
+
+
+@rank_zero_only
+def _put_back(logger: CSVLogger, path: Path, step: int) -> None:
+    earlier = []
     if path.exists():
         with path.open(newline="") as stream:
             earlier = [row for row in csv.DictReader(stream) if int(row["step"]) < step]
-    logger = CSVLogger(folder, name="", version="")
     logger.experiment.metrics += earlier
     logger.save()
-    return logger
 
 
 def refuse_another(folder: Path, recipe: Recipe) -> None:
     """Raises SettingsError where the folder holds a run of another recipe, or of other faces."""
     if not (folder / "recipe.json").exists() or not (folder / "run.json").exists():
         return
-    said = folder / "recipe.json"
-    earlier = check(json.loads(said.read_text()), Recipe, str(said))
-    changed = [name for name in Recipe.model_fields if getattr(earlier, name) != getattr(recipe, name)]
+    earlier = _recipe(folder)
+    one, other = _deciding(earlier), _deciding(recipe)
+    changed = [name for name in one if one[name] != other[name]]
     if not changed and json.loads((folder / "run.json").read_text())["manifests"] != _manifests(recipe):
         changed = ["content of its manifests"]
     if changed:
         raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")
 
 
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    """The settings by name, `training.rate` and the like, without those of the machine."""
+    parts: dict[str, Any] = recipe.model_dump(exclude={"data": {"workers"}, "training": {"threads", "accelerator"}})
+    tables = {name: part for name, part in parts.items() if isinstance(part, dict)}
+    nested = {f"{name}.{key}": value for name, part in tables.items() for key, value in part.items()}
+    return {**{name: part for name, part in parts.items() if name not in tables}, **nested}
+
+
+@rank_zero_only
 def claim(folder: Path, recipe: Recipe) -> None:
-    """Writes what the run is."""
+    """Writes what the run is; of several processes, the first does."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "recipe.json", recipe.model_dump(mode="json"))
     run = {

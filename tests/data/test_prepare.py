@@ -17,7 +17,7 @@ from PIL import Image
 from skimage import data
 
 from agewise.data import prepare as step
-from agewise.data.manifest import COLUMNS, ManifestError, metadata, read_manifest
+from agewise.data.manifest import COLUMNS, ManifestError, check_frame, metadata, read_manifest
 from agewise.data.prepare import Prepared, prepare
 from agewise.faces.detect import Detector, Face
 from agewise.faces.image import images_below, read_photo
@@ -97,6 +97,22 @@ def test_a_face_has_its_box_and_points_in_pixels_of_the_photo(parquet: Path, tmp
     assert mouth[0] < corner[0]
     assert 0.5 < row["score"] <= 1.0
     assert read_photo(row["image"]["bytes"]).pixels.shape == (96, 96, 3)
+
+
+def test_the_square_crop_has_the_margin_asked_for(parquet: Path, tmp_path: Path) -> None:
+    """The middle of a crop with a margin of a half is the crop without, twice as coarse."""
+    prepare(parquet, tmp_path / "s.parquet", size=96, frame="square")
+    prepare(parquet, tmp_path / "m.parquet", size=192, frame="square", margin=0.5)
+    plain, wide = (
+        read_photo(read_manifest(tmp_path / name)["image"][0].as_py()["bytes"]).pixels.astype(float)
+        for name in ("s.parquet", "m.parquet")
+    )
+    assert np.abs(wide[48:144, 48:144] - plain).mean() < 3
+    check_frame(tmp_path / "m.parquet", "square", 0.5)
+    with pytest.raises(ManifestError, match=r"its crops have a margin of 0\.5; 0 is needed"):
+        check_frame(tmp_path / "m.parquet", "square")
+    with pytest.raises(ManifestError, match=r"the margin is 0\.5 of the aligned frame; 0\.\.2 of the square one"):
+        prepare(parquet, tmp_path / "a.parquet", margin=0.5)
 
 
 def test_the_square_crop_is_another_crop_of_the_same_face(parquet: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from numpy.typing import NDArray
 
 from agewise import metrics
 from agewise.ages import AgeDistribution
+from agewise.data.audit import audit, find_audit
 from agewise.data.manifest import IMAGE, ManifestError, distributions, metadata, numbers, read_manifest, write_manifest
+from agewise.evaluation.audit_report import write_audit
 from agewise.evaluation.evaluate import evaluate, predict_manifest
 from agewise.evaluation.groups import FEWEST_FACES
 from agewise.evaluation.report import facts
@@ -259,11 +260,12 @@ def test_an_unknown_decision_rule_is_refused(write, predict) -> None:
 def test_an_audit_is_named_and_mixed_kinds_of_age_are_said(write, predict, tmp_path) -> None:
     kinds = ["real"] * 12 + ["apparent"] * 8
     path = predict(write(shades(20), age_kind=kinds, **labelled(20)))
-    said = {"step": "audit", "leaks": 7, "manifests": [{"path": "/x/train.parquet"}, {"path": "/x/faces.parquet"}]}
-    found = tmp_path / "a.audit.json"
-    found.write_text(json.dumps(said))
+    twin = write_manifest(read_manifest(tmp_path / "faces.parquet"), tmp_path / "train.parquet")
+    (_, found) = write_audit(audit([twin, tmp_path / "faces.parquet"]), tmp_path / "a.audit.html", pictures=False)
+    assert find_audit(tmp_path / "faces.parquet") == found
     report = evaluate(path, audit=found, resamples=20)
-    assert report.audit == "Audit a.audit.json of train.parquet, faces.parquet: 7 leaks"
+    assert report.audit.startswith("Audit a.audit.json of train.parquet, faces.parquet: 10 subjects are in train")
+    assert "20 pairs of pictures of train and faces are the same file" in report.audit
     assert report.kinds == {"real": 12, "apparent": 8}
     assert "Kinds of age: 12 real, 8 apparent. These are different questions, mixed in one score" in facts(report)
     assert evaluate(path, resamples=20).audit.startswith("No audit of this manifest was found")

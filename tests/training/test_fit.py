@@ -173,7 +173,7 @@ def test_folded_norms_are_opened_before_training(tmp_path: Path, faces: Path, ti
 def test_another_run_in_the_folder_is_refused(tiny_run: Path, faces_of: Make) -> None:
     recipe = check(json.loads((tiny_run / "recipe.json").read_text()), Recipe, "recipe.json")
     other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"rate": 1.0})})
-    with pytest.raises(SettingsError, match="holds a run with another training; give this one another name"):
+    with pytest.raises(SettingsError, match="holds a run with another training.rate; give this one another name"):
         train(other, progress=False)
     assert json.loads((tiny_run / "recipe.json").read_text()) == recipe.model_dump(mode="json")
     before = recipe.model_dump(mode="json")
@@ -238,20 +238,24 @@ def test_a_head_and_a_loss_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('name = "a"\n[data]\ntrain = "t"\n[model.backbone]\nname = "test_resnet"\n')
     assert read_recipe(path).folder == Path("runs/a")
-    fits = "these do: corn, distribution, cross-entropy, mean-variance, mean-residue, sord, unimodal, "
-        "squared-emd"
+    fits = "these do: corn, distribution, cross-entropy, mean-variance, mean-residue, sord, unimodal, squared-emd"
     losses, heads = ", ".join(LOSSES), ", ".join(HEADS)
     for overrides, text in {
         ("model.head=corn", "loss.name=l2"): f"{path}: recipe: the loss 'l2' does not fit the head 'corn'; {fits}",
         ("loss.name=l3",): f"{path}: loss: no loss 'l3'; there are {losses}",
         ("model.head=corrn",): f"{path}: model.head: no head 'corrn'; there are {heads}",
         ("loss.name=sord", "loss.powr=2"): f"{path}: loss: the loss 'sord' has no option powr; there are power, "
-        "temperature, groups",
-        (
-            "model.head.name=forest",
-            "model.head.trees=two",
-        ): f"{path}: model.head: the head 'forest': trees: Input should be "
-        "a valid integer, unable to parse string as an integer (given: 'two')",
+        "temperature, groups, group_weight",
+        ("model.head.name=forest", "model.head.trees=0"): f"{path}: model.head: the head 'forest': trees: Input should "
+        "be greater than or equal to 1 (given: 0)",
+        ("model.head=regression", "loss.name=l2", "loss.unit=0"): f"{path}: loss: the loss 'l2': unit: Input should be "
+        "greater than 0 (given: 0)",
+        ("augmentation.policy=paper", "augmentation.erase=0.5"): f"{path}: augmentation: the policy 'paper' has no "
+        "settings; erase is one of 'own'",
+        ("training.devices=0",): f"{path}: training: devices is 0; 1 or more are needed, or -1 for all that there are",
+        ("training.momentum=0.9",): f"{path}: training: momentum is of sgd; adamw has none to set",
+        ("model.tasks.type.labels=['a','b']",): f"{path}: model.tasks: a task is called 'type'; a name is a word of "
+        "letters and digits that torch does not use",
         ("training.patience=2",): f"{path}: recipe: training.keep = best and training.patience need data.valid, a "
         "manifest to choose by",
         ("name=a/b",): f"{path}: name: String should match pattern '^[A-Za-z0-9._-]+$' (given: 'a/b')",

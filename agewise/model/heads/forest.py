@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
@@ -26,23 +29,20 @@ class Forest(Head):
         self,
         features: int,
         dropout: float = 0.0,
-        trees: int = 5,
-        depth: int = 6,
-        outputs: int = 128,
-        every: int = 50,
-        memory: int = 2000,
-        iterations: int = 20,
-        seed: int = 0,
+        trees: Annotated[int, Field(ge=1)] = 5,
+        depth: Annotated[int, Field(ge=2, le=10)] = 6,
+        outputs: Annotated[int, Field(ge=1)] = 128,
+        every: Annotated[int, Field(ge=1)] = 50,
+        memory: Annotated[int, Field(ge=1)] = 2000,
+        iterations: Annotated[int, Field(ge=1)] = 20,
+        seed: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         leaves, nodes = 2 ** (depth - 1), 2 ** (depth - 1) - 1
-        if not (trees >= 1 and 2 <= depth <= 10 and outputs >= nodes and every >= 1 and memory >= 1):
-            raise ValueError(
-                f"a forest of {trees} trees of depth {depth} on {outputs} outputs, renewed every {every} batches from "
-                f"{memory} faces; allowed are 1 tree or more, depth 2..10, {nodes} outputs or more, 1 or more of each"
-            )
+        if outputs < nodes:
+            raise ValueError(f"a tree of depth {depth} draws {nodes} of its forest's outputs; there are {outputs}")
         super().__init__(features, outputs, dropout)
         torch.nn.init.normal_(self.linear.weight, std=0.1)
-        self.trees_count, self.leaves, self.every, self.iterations = trees, leaves, every, iterations
+        self.trees_count, self.leaves, self.every, self.iterations, self.seed = trees, leaves, every, iterations, seed
         rng = np.random.default_rng(seed)
         chosen = np.stack([rng.permutation(outputs)[:nodes] for _ in range(trees)])
         self.chosen: Tensor
@@ -50,6 +50,7 @@ class Forest(Head):
         self.right: Tensor
         self.recent: Tensor
         self.targets: Tensor
+        self.censored: Tensor
         self.seen: Tensor
         self.register_buffer("chosen", torch.from_numpy(chosen).flatten())
         turns = _turns(depth)
@@ -57,7 +58,13 @@ class Forest(Head):
         self.register_buffer("right", torch.from_numpy(turns == -1).float(), persistent=False)
         self.register_buffer("recent", torch.zeros(memory, outputs))
         self.register_buffer("targets", torch.zeros(memory, len(AGES)))
+        self.register_buffer("censored", torch.zeros(memory, dtype=torch.bool))
         self.register_buffer("seen", torch.zeros(2, dtype=torch.int64))  # faces and batches
+        self.plant()
+
+    def plant(self) -> None:
+        """Registers the leaves."""
+        raise NotImplementedError
 
     def paths(self, raw: Tensor) -> Tensor:
         """Probabilities (N, T, L) of reaching each leaf: left with sigma(f), right with 1 - sigma(f)."""
@@ -78,24 +85,34 @@ class Forest(Head):
         return self.tree_log_probs(raw).exp().mean(dim=1).log().log_softmax(dim=-1)
 
     @torch.no_grad()
-    def observe(self, raw: Tensor, target: Tensor) -> None:
+    def observe(self, raw: Tensor, target: Tensor, group_only: Tensor | None = None) -> None:
         """Remembers the batch in place of the oldest faces; every so often renews the leaves."""
+        censored = torch.zeros(len(raw), dtype=torch.bool, device=raw.device) if group_only is None else group_only
         size = len(self.recent)
         places = (int(self.seen[0]) + torch.arange(len(raw), device=raw.device)) % size
         self.recent[places[-size:]] = raw.float()[-size:]
         self.targets[places[-size:]] = target.float()[-size:]
+        self.censored[places[-size:]] = censored[-size:]
         self.seen += torch.tensor([len(raw), 1], device=raw.device)
         if int(self.seen[1]) % self.every == 0:
             count = min(int(self.seen[0]), size)
-            self.renew(self.paths(self.recent[:count]), self.targets[:count])
+            self.renew(self.paths(self.recent[:count]), self.targets[:count], self.censored[:count])
 
     @torch.no_grad()
-    def renew(self, paths: Tensor, target: Tensor) -> None:
-        """EM on the leaves, from the path probabilities (M, T, L) and targets (M, 101) of some faces."""
+    def renew(self, paths: Tensor, target: Tensor, censored: Tensor | None = None) -> None:
+        """EM on the leaves, from the path probabilities (M, T, L) and targets (M, 101) of some faces.
+
+        Of a censored one (M,) only the possible ages are known: what is likely among them is for the leaves to say.
+        """
         for _ in range(self.iterations):
             says = self.densities()
             given = torch.einsum("mtl,tlc->mtc", paths, says).clamp_min(1e-30)
-            shares = torch.einsum("mtl,mtc->tlc", paths, target[:, None] / given) * says
+            wanted = target[:, None]
+            if censored is not None and bool(censored.any()):
+                possible = given * (wanted > 0)
+                inside = possible / possible.sum(dim=-1, keepdim=True).clamp_min(1e-30)
+                wanted = torch.where(censored[:, None, None], inside, wanted)
+            shares = torch.einsum("mtl,mtc->tlc", paths, wanted / given) * says
             self.maximise(shares)
 
     def densities(self) -> Tensor:
@@ -105,6 +122,11 @@ class Forest(Head):
     def maximise(self, shares: Tensor) -> None:
         """The M step: leaves from the faces' shares (T, L, 101) in each, by age."""
         raise NotImplementedError
+
+
+def eased(leaves: Tensor) -> Tensor:
+    """Distributions (..., 101) with a little of all ages: one that has the share 0 in a leaf never comes back by EM."""
+    return (1 - 1e-4) * leaves + 1e-4 / len(AGES)
 
 
 def _turns(depth: int) -> NDArray[np.int64]:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from agewise.ages import AGES
-from agewise.model.heads.bell import bell, held
+from agewise.model.heads.bell import bell
 from agewise.model.heads.head import Head
 
 
@@ -23,7 +24,7 @@ class GaussianHead(Head):
     def normal(self, raw: Tensor) -> Tensor:
         """Mean in years, not clipped, and logarithm of the variance in square years (N, 2); std in 0.5..30 years."""
         mean, spread = raw.float().unbind(dim=-1)
-        log_variance = held(spread + math.log(100.0), math.log(0.25), math.log(900.0))
+        log_variance = _between(spread + math.log(100.0), math.log(0.25), math.log(900.0))
         return torch.stack([mean * 10.0 + 50.0, log_variance], dim=-1)
 
     def log_probs(self, raw: Tensor) -> Tensor:
@@ -35,3 +36,9 @@ class GaussianHead(Head):
     def start(self, prior: NDArray[np.float64]) -> None:
         """The mean begins at the mean age."""
         self.linear.bias[0] = (float(prior @ AGES) - 50.0) / 10.0
+
+
+def _between(values: Tensor, low: float, high: float) -> Tensor:
+    """Values bent smoothly into low..high: a clipped one would have no gradient to come back by."""
+    risen = low + softplus(values - low)
+    return high - softplus(high - risen)

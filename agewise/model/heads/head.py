@@ -40,8 +40,11 @@ class Head(nn.Module):
     def start(self, prior: NDArray[np.float64]) -> None:
         """Called once before training, with the distribution (101,) of the training faces' ages."""
 
-    def observe(self, raw: Tensor, target: Tensor) -> None:
-        """Called after each training batch, for what is learned without a gradient; target (N, 101)."""
+    def observe(self, raw: Tensor, target: Tensor, group_only: Tensor | None = None) -> None:
+        """Called after each batch's gradient, for what is learned without one; target (N, 101).
+
+        group_only (N,): the target says no more than which ages are possible.
+        """
 
 
 def single_precision(like: Tensor) -> AbstractContextManager[Any]:

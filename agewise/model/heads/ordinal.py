@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
+from agewise.model.heads.bell import held
 from agewise.model.heads.head import Head
 
 RANKS = 100
@@ -48,7 +49,7 @@ def differences(ranks: Tensor) -> Tensor:
     (Chernozhukov et al. 2010, rearrangement). sigma(a) - sigma(b) is taken as sigma(a) sigma(-b) (1 - exp(b - a)),
     which keeps its digits where both are close to 1.
     """
-    falling = ranks.sort(dim=-1, descending=True).values.clamp(-40.0, 40.0)
+    falling = held(ranks.sort(dim=-1, descending=True).values, -40.0, 40.0)
     above = pad(falling, (1, 0), value=60.0)
     below = pad(falling, (0, 1), value=-60.0)
     step = (above - below).clamp_min(1e-5)

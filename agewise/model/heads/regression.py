@@ -16,7 +16,8 @@ class RegressionHead(Head):
     """Raw output (N, 1): the age in years, or with `normalised` its place on the axis, -0.5..0.5.
 
     The neuron is linear and clipped only where ages are read: a clipped ReLU in training, as in the released code, has
-    no gradient once it is at 0. The distribution is a Gaussian around it, as wide as the errors in training were.
+    no gradient once it is at 0. The distribution is a Gaussian around it, as wide as the errors in
+    training were.
     """
 
     def __init__(self, features: int, dropout: float = 0.0, normalised: bool = False) -> None:
@@ -42,8 +43,12 @@ class RegressionHead(Head):
         self.linear.bias.fill_((mean - 50.0) / 100.0 if self.normalised else mean)
 
     @torch.no_grad()
-    def observe(self, raw: Tensor, target: Tensor) -> None:
-        """Follows the squared error over the last hundred batches or so."""
+    def observe(self, raw: Tensor, target: Tensor, group_only: Tensor | None = None) -> None:
+        """Follows the squared error over the last hundred batches or so, with what is uncertain in the targets."""
+        known = torch.ones(len(raw), dtype=torch.bool) if group_only is None else ~group_only.cpu()
+        if not known.any():
+            return
         ages = torch.arange(101, device=raw.device, dtype=torch.float32)
-        error = (self.age(raw) - target.float() @ ages).square().mean()
+        distance = (ages - self.age(raw)[:, None]).square()
+        error = (target.float() * distance).sum(dim=1)[known.to(raw.device)].mean()
         self.variance.lerp_(error.to(self.variance.dtype), 0.02)

@@ -9,37 +9,26 @@ from torch import Tensor
 
 from agewise.ages import AGES
 from agewise.model.heads.bell import bell
-from agewise.model.heads.forest import TINY, Forest
+from agewise.model.heads.forest import TINY, Forest, eased
 
 
 class RegressionForest(Forest):
     """Leaves are Gaussians; a tree's age is the mean of its leaves' means, weighted by the paths to them."""
 
-    def __init__(
-        self,
-        features: int,
-        dropout: float = 0.0,
-        trees: int = 5,
-        depth: int = 6,
-        outputs: int = 128,
-        every: int = 50,
-        memory: int = 2000,
-        iterations: int = 20,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(features, dropout, trees, depth, outputs, every, memory, iterations, seed)
+    def plant(self) -> None:
+        """Registers the leaves as training begins with them: one like another, every few years."""
         self.means: Tensor
         self.variances: Tensor
-        self.register_buffer("means", torch.linspace(2.0, 80.0, self.leaves).repeat(trees, 1))
-        self.register_buffer("variances", torch.full((trees, self.leaves), 100.0))
+        self.register_buffer("means", torch.linspace(2.0, 80.0, self.leaves).repeat(self.trees_count, 1))
+        self.register_buffer("variances", torch.full((self.trees_count, self.leaves), 100.0))
 
     def trees(self, raw: Tensor) -> Tensor:
         """Each tree's age (N, T) in years."""
         return (self.paths(raw) * self.means).sum(dim=-1)
 
     def leaf_probs(self) -> Tensor:
-        """Gaussians (T, L, 101) on the age axis."""
-        return bell(self.means, self.variances.sqrt()).exp()
+        """Gaussians (T, L, 101) on the age axis, with a little of all ages: far from every leaf there is a gradient."""
+        return eased(bell(self.means, self.variances.sqrt()).exp())
 
     def densities(self) -> Tensor:
         """Gaussian densities, which EM maximises; not those normalised on the axis."""
@@ -49,7 +38,7 @@ class RegressionForest(Forest):
 
     def maximise(self, shares: Tensor) -> None:
         """Mean and variance of each leaf's share; a leaf that no face reaches stays as it is."""
-        ages = torch.arange(101, device=shares.device, dtype=torch.float32)
+        ages = torch.arange(101, device=shares.device, dtype=shares.dtype)
         total = shares.sum(dim=-1)
         safe = total.clamp_min(TINY)
         mean = (shares @ ages) / safe
@@ -60,10 +49,10 @@ class RegressionForest(Forest):
 
     @torch.no_grad()
     def start(self, prior: NDArray[np.float64]) -> None:
-        """Leaves begin at evenly spaced quantiles of the training ages, in another order in each tree."""
+        """Leaves begin at evenly spaced quantiles of the training ages, in each tree from another one on."""
         levels = (np.arange(self.leaves) + 0.5) / self.leaves
         quantiles = np.interp(levels, np.cumsum(prior), AGES)
-        rng = np.random.default_rng(1)
+        rng = np.random.default_rng(self.seed)
         orders = np.stack([np.roll(quantiles, int(rng.integers(self.leaves))) for _ in range(self.trees_count)])
         self.means.copy_(torch.from_numpy(orders))
         self.variances.fill_(max(1.0, float(prior @ AGES**2 - (prior @ AGES) ** 2) / 4))

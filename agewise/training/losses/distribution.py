@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from agewise.training.losses.axis import axis, blurred, divergence
 
 
-def distribution(log_probs: Tensor, target: Tensor, mean_weight: float = 0.0, sigma: float = 0.0) -> Tensor:
+def distribution(
+    log_probs: Tensor,
+    target: Tensor,
+    mean_weight: Annotated[float, Field(ge=0)] = 0.0,
+    sigma: Annotated[float, Field(ge=0)] = 0.0,
+) -> Tensor:
     """KL(target || probs) + mean_weight * |difference of the means in years|.
 
     mean_weight 0 is DLDL, and DADL where the target is an annotators' mean and std; 1 is DLDL-v2. sigma: years by which

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from agewise.training.losses.axis import axis, mean_of
 
 
-def beta_nll(normal: Tensor, target: Tensor, beta: float = 0.5) -> Tensor:
+def beta_nll(normal: Tensor, target: Tensor, beta: Annotated[float, Field(ge=0, le=1)] = 0.5) -> Tensor:
     """variance^beta * (log variance + expected squared difference / variance) / 2; no gradient through the weight.
 
     beta 0 is the likelihood, which neglects faces once it has given them a wide variance; 1 has the mean's gradient of

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from agewise.training.losses.axis import axis, class_of, cross_entropy_of, mean_of
@@ -10,7 +13,12 @@ FLOOR = 1e-3
 """Added to each share before its logarithm; every exempt age so contributes a constant 0.0069."""
 
 
-def mean_residue(log_probs: Tensor, target: Tensor, mean_weight: float = 0.2, residue_weight: float = 0.05) -> Tensor:
+def mean_residue(
+    log_probs: Tensor,
+    target: Tensor,
+    mean_weight: Annotated[float, Field(ge=0)] = 0.2,
+    residue_weight: Annotated[float, Field(ge=0)] = 0.05,
+) -> Tensor:
     """Cross-entropy + mean_weight * (m - y)^2 / 2 + residue_weight * R.
 
     R = -sum q log q over q = p + 0.001 where p is below the true age's probability, 0.001 elsewhere, not normalised:

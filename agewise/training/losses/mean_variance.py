@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
 from torch import Tensor
 
 from agewise.training.losses.axis import axis, cross_entropy_of, mean_of
 
 
-def mean_variance(log_probs: Tensor, target: Tensor, mean_weight: float = 0.2, variance_weight: float = 0.05) -> Tensor:
+def mean_variance(
+    log_probs: Tensor,
+    target: Tensor,
+    mean_weight: Annotated[float, Field(ge=0)] = 0.2,
+    variance_weight: Annotated[float, Field(ge=0)] = 0.05,
+) -> Tensor:
     """Cross-entropy + mean_weight * (m - y)^2 / 2 + variance_weight * v, with m and v of the probabilities."""
     ages, probs = axis(target), log_probs.exp()
     mean = probs @ ages

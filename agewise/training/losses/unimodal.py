@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from agewise.training.losses.axis import axis, class_of, mean_of
@@ -10,7 +13,7 @@ from agewise.training.losses.axis import axis, class_of, mean_of
 FLOOR = 1e-10
 
 
-def unimodal(log_probs: Tensor, target: Tensor, slope_weight: float = 1000.0) -> Tensor:
+def unimodal(log_probs: Tensor, target: Tensor, slope_weight: Annotated[float, Field(ge=0)] = 1000.0) -> Tensor:
     """log(v) / 2 + (m - y)^2 / (2 v) + slope_weight * sum of the steps that rise away from y.
 
     m and v are the probabilities' mean and variance; up to y they may not fall, from y on they may not rise.
