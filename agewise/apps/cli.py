@@ -16,6 +16,7 @@ from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
 from agewise.apps.gate import gate
 from agewise.apps.predict import predict
+from agewise.apps.robustness import corrupt, robustness
 from agewise.apps.shards import pack, unpack
 from agewise.apps.sources import import_
 from agewise.apps.tables import splits, stats
@@ -36,6 +37,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     train,
     evaluate,
     gate,
+    corrupt,
+    robustness,
     export,
 )
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""

@@ -1,0 +1,112 @@
+"""The verbs corrupt and robustness: corrupted copies of faces, and what a model makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agewise.apps.chain import Manifest, Out, progress
+
+if TYPE_CHECKING:
+    from agewise.ages import Predictor
+    from agewise.evaluation.corruptions.profiles import Profile
+
+ProfileName = Annotated[str, typer.Option(help="paper or released (docs/corruptions.md).")]
+Seed = Annotated[int, typer.Option(help="Another seed, other noise.")]
+
+
+def corrupt(
+    manifest: Manifest,
+    kind: Annotated[str, typer.Option(help="The corruption; a wrong one lists them.", show_default=False)],
+    severity: Annotated[int, typer.Option(help="1 (mild) to 5.", show_default=False)],
+    out: Out,
+    profile: ProfileName = "paper",
+    seed: Seed = 0,
+) -> None:
+    """A copy of a manifest of crops with one corruption, as lossless PNG; all else is kept."""
+    from agewise.evaluation.robustness import corrupt_manifest
+
+    with progress("faces") as step:
+        left = corrupt_manifest(manifest, out, kind, severity, profile=_profile(profile), seed=seed, progress=step)
+    print(f"{out}: {kind} {severity}, profile {profile}, seed {seed}; {len(left)} faces without a picture")
+    for row, reason in left[:5]:
+        print(f"  row {row}: {reason}")
+
+
+def robustness(
+    model: Annotated[str, typer.Argument(help="An ONNX file, a bundled name, a run folder or a teacher's contract.")],
+    manifest: Manifest,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the cells and the report.")] = None,
+    kinds: Annotated[str, typer.Option(help="Corruptions, separated by commas; the paper's 13 if none.")] = "",
+    severities: Annotated[str, typer.Option(help="Severities, separated by commas.")] = "1,2,3,4,5",
+    profile: ProfileName = "paper",
+    seed: Seed = 0,
+    limit: Annotated[int | None, typer.Option(help="So many faces of a known age, evenly spread.")] = None,
+    groups: Annotated[str, typer.Option(help="Group columns, separated by commas, such as sex,ethnicity.")] = "",
+    batch: Annotated[int, typer.Option(help="Faces a batch.")] = 64,
+    workers: Annotated[int, typer.Option(help="Processes, each with one thread of the network.")] = 1,
+) -> None:
+    """A model on clean and corrupted faces: error, bias, coverage by kind and severity, tables and a heat map."""
+    from functools import partial
+
+    from agewise.apps.models import open_model
+    from agewise.data.manifest import check_frame
+    from agewise.evaluation.corruptions import CORRUPTIONS
+    from agewise.evaluation.robustness import predict_cells
+    from agewise.evaluation.robustness_report import facts, tables, write_robustness
+    from agewise.evaluation.robustness_report import robustness as scores
+
+    named = open_model(model, 1)
+    check_frame(manifest, named.frame, named.margin)
+    folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}-{profile}"
+    with progress("cells") as step:
+        cells = predict_cells(
+            partial(_opened, model),
+            manifest,
+            folder,
+            name=named.name,
+            kinds=_words(kinds) or tuple(CORRUPTIONS),
+            severities=[_number(word) for word in _words(severities)],
+            profile=_profile(profile),
+            seed=seed,
+            limit=limit,
+            batch=batch,
+            workers=workers,
+            progress=step,
+        )
+    found = scores(cells, _words(groups))
+    written = write_robustness(found, folder)
+    for line in facts(found)[:4]:
+        print(line)
+    for title, head, rows in list(tables(found))[:2]:
+        print(title)
+        for row in [head, *rows]:
+            print("  " + "  ".join(f"{cell:{16 if place == 0 else 22}}" for place, cell in enumerate(row)).rstrip())
+    print(", ".join(str(path) for path in written))
+
+
+def _opened(model: str) -> Predictor:
+    """The predictor that a worker process opens for itself; one thread, so that their number changes nothing."""
+    from agewise.apps.models import open_model
+
+    return open_model(model, 1).predictor
+
+
+def _profile(name: str) -> Profile:
+    from agewise.evaluation.corruptions.profiles import PROFILES
+
+    if name not in PROFILES:
+        raise ValueError(f"no profile {name!r} of the corruptions; there are {', '.join(PROFILES)}")
+    return name
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _number(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError(f"{word!r} is no severity; 1 to 5 are allowed")
+    return int(word)
