@@ -19,6 +19,12 @@ LEVEL = 0.9
 """The share of probability inside `Age.low`..`Age.high`."""
 
 
+SCHEMES: dict[str, tuple[tuple[int, int], ...]] = {
+    "adience": ((0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100)),
+    "fairface": ((0, 2), (3, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, 59), (60, 69), (70, 100)),
+}
+"""Age groups that data sets use as classes: their bounds in years, both included; Adience's have gaps."""
+
 Decision = Literal["mean", "median", "mode"]
 """Which one age is read from a distribution: least squared, least absolute, or least often wrong."""
 
@@ -174,6 +180,17 @@ class Predictor(Protocol):
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of uint8 RGB crops (N, H, W, 3) in the standard frame (docs/geometry.md), in order."""
         ...
+
+
+def nearest_groups(bounds: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
+    """The number (101,) of each age's group; between two groups the nearer one's, of two equally near the younger's.
+
+    >>> nearest_groups(SCHEMES["adience"])[[2, 3, 7, 13, 14, 57]].tolist()
+    [0, 0, 1, 2, 3, 7]
+    """
+    edges = np.array(bounds)
+    beyond = np.maximum(edges[:, :1] - AGES, AGES - edges[:, 1:])
+    return np.maximum(beyond, 0).argmin(axis=0)
 
 
 def checked_ages(ages: ArrayLike) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from agewise.ages import Predictor
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A Predictor, a name that is only its own (what it is called, and a hash of it), and its crops' frame and margin."""
+    """A Predictor, a name that is only its own (with a hash of it), and the frame and margin of its crops."""
 
     predictor: Predictor
     name: str

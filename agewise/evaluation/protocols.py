@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.ages import AGES, SCHEMES, AgeDistribution, Predictor, nearest_groups
 from agewise.data.crops import parts
 from agewise.data.manifest import (
     ManifestError,
@@ -182,9 +182,7 @@ def lay_out(protocol: Protocol, manifest: Path, folder: Path) -> dict[str, dict[
 
 def class_masses(ages: AgeDistribution, bounds: Sequence[tuple[int, int]]) -> Floats:
     """Probability (N, G) of each class of ages; an age between two classes counts for the nearer, else the younger."""
-    edges = np.array(bounds)
-    beyond = np.maximum(np.maximum(edges[:, :1] - AGES, AGES - edges[:, 1:]), 0)
-    return ages.probs @ (beyond.argmin(axis=0)[:, None] == np.arange(len(edges))).astype(np.float64)
+    return ages.probs @ np.eye(len(bounds))[nearest_groups(bounds)]
 
 
 def classes_of(low: Floats, high: Floats, bounds: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
@@ -255,8 +253,6 @@ def faces_of(protocol: Protocol, table: pa.Table, where: str) -> Faces:
 
 def _values(metric: str, table: pa.Table, probs: Floats, told: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Floats]:
     """Which faces (N,) have the label that a metric needs, and its values (N,), NaN where there is none."""
-    from agewise.model.heads.groups import SCHEMES  # brings torch
-
     names = ("mean", "age", "age_std", "age_low", "age_high")
     mean, age, std, low, high = (numbers(table, name) for name in names)
     bounds = SCHEMES["adience"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from agewise.data.augment import Augmentation, bounded_normal, view
 from agewise.faces.align import Window, cut
 
-NONE = Augmentation(**dict.fromkeys(Augmentation.model_fields, 0))
+NONE = Augmentation(**dict.fromkeys(set(Augmentation.model_fields) - {"policy"}, 0))
 WINDOW = Window(0.5, 0.55, 0.8)
 
 

@@ -8,14 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agewise.ages import AGES
+from agewise.ages import SCHEMES, nearest_groups
 from agewise.model.heads.head import Head
-
-SCHEMES = {
-    "adience": ((0, 2), (4, 6), (8, 12), (15, 20), (25, 32), (38, 43), (48, 53), (60, 100)),
-    "fairface": ((0, 2), (3, 9), (10, 19), (20, 29), (30, 39), (40, 49), (50, 59), (60, 69), (70, 100)),
-}
-"""The groups' bounds in years, both included."""
 
 
 class GroupHead(Head):
@@ -25,12 +19,11 @@ class GroupHead(Head):
     """
 
     def __init__(self, features: int, dropout: float = 0.0, scheme: Literal["adience", "fairface"] = "adience") -> None:
-        bounds = np.array(SCHEMES[scheme])
+        bounds = SCHEMES[scheme]
         super().__init__(features, len(bounds), dropout)
-        below, beyond = bounds[:, :1] - AGES, AGES - bounds[:, 1:]
-        nearest = np.maximum(np.maximum(below, beyond), 0).argmin(axis=0)
         self.cells: Tensor
-        self.register_buffer("cells", torch.from_numpy(nearest == np.arange(len(bounds))[:, None]).float())
+        cells = np.eye(len(bounds), dtype=np.float32)[nearest_groups(bounds)].T.copy()
+        self.register_buffer("cells", torch.from_numpy(cells))
 
     def groups(self, raw: Tensor) -> Tensor:
         """Logarithms (N, G) of the groups' probabilities."""
