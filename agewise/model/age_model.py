@@ -67,13 +67,9 @@ class ModelSettings(Settings):
     def _others(cls, tasks: dict[str, TaskSettings]) -> dict[str, TaskSettings]:
         if "age" in tasks:
             raise ValueError("no task is called 'age': that is the head")
-        odd = next((name for name in tasks if not name.isidentifier() or hasattr(nn.ModuleDict, name)), None)
-        if odd is not None:
-            raise ValueError(
-                f"a task is called {odd!r}; a name is a word of letters and digits that torch does not use"
-            )
         if sum(task.kind == "identity" for task in tasks.values()) > 1:
             raise ValueError("one task of the kind 'identity' is enough")
+        groups_of(tasks)
         return tasks
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from agewise.data.settings import Settings, SettingsError
+from agewise.data.settings import Settings
 from agewise.model.margin import MarginHead, margin_loss
 
 
@@ -80,15 +80,15 @@ def task_loss(task: TaskSettings, outputs: Tensor, known: Tensor) -> Tensor:
 def groups_of(tasks: Mapping[str, TaskSettings]) -> tuple[dict[str, str], str | None]:
     """The group whose features each task reads, the age's own included, and the name of the identity task's, if any.
 
-    A task's group is its own name where none is given. Raises SettingsError on a task in the group of an identity,
+    A task's group is its own name where none is given. Raises ValueError on a task in the group of an identity,
     which never shares, and on a name that no module of torch can have.
     """
     bad = next((name for name in tasks if not name or "." in name or hasattr(nn.ModuleDict(), name)), None)
     if bad is not None:
-        raise SettingsError(f"model.tasks: a task is named {bad!r}; a word without dots, none of torch's, is needed")
+        raise ValueError(f"a task is named {bad!r}; a word without dots, none of torch's, is needed")
     identity = next((name for name, task in tasks.items() if task.kind == "identity"), None)
     lost = next((name for name, task in tasks.items() if identity is not None and task.group == identity != name), None)
     if lost is not None:
-        raise SettingsError(f"model.tasks: the task {lost} is in the group {identity}, an identity, which never shares")
+        raise ValueError(f"the task {lost} is in the group {identity}, an identity, which never shares")
     groups = {name: name if name == identity else task.group or name for name, task in tasks.items()}
     return {"age": "age", **groups}, identity

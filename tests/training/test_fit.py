@@ -173,7 +173,7 @@ def test_folded_norms_are_opened_before_training(tmp_path: Path, faces: Path, ti
 def test_another_run_in_the_folder_is_refused(tiny_run: Path, faces_of: Make) -> None:
     recipe = check(json.loads((tiny_run / "recipe.json").read_text()), Recipe, "recipe.json")
     other = recipe.model_copy(update={"training": recipe.training.model_copy(update={"rate": 1.0})})
-    with pytest.raises(SettingsError, match="holds a run with another training.rate; give this one another name"):
+    with pytest.raises(SettingsError, match=r"holds a run with another training\.rate; give this one another name"):
         train(other, progress=False)
     assert json.loads((tiny_run / "recipe.json").read_text()) == recipe.model_dump(mode="json")
     before = recipe.model_dump(mode="json")
@@ -254,8 +254,8 @@ def test_a_head_and_a_loss_must_fit(tmp_path: Path) -> None:
         "settings; erase is one of 'own'",
         ("training.devices=0",): f"{path}: training: devices is 0; 1 or more are needed, or -1 for all that there are",
         ("training.momentum=0.9",): f"{path}: training: momentum is of sgd; adamw has none to set",
-        ("model.tasks.type.labels=['a','b']",): f"{path}: model.tasks: a task is called 'type'; a name is a word of "
-        "letters and digits that torch does not use",
+        ("model.tasks.type.labels=['a','b']",): f"{path}: model.tasks: a task is named 'type'; a word without dots, "
+        "none of torch's, is needed",
         ("training.patience=2",): f"{path}: recipe: training.keep = best and training.patience need data.valid, a "
         "manifest to choose by",
         ("name=a/b",): f"{path}: name: String should match pattern '^[A-Za-z0-9._-]+$' (given: 'a/b')",
