@@ -130,18 +130,6 @@ def squared(region: Region, profile: Profile) -> Region:
     return x - (side - width) // 2, y - (side - height) // 2, side, side
 
 
-def with_margin(region: Region, profile: Profile) -> Region:
-    """The region grown on each side by 20 % of that side, or by the released code's 0.2 pixels.
-
-    >>> with_margin((10, 20, 40, 40), "paper"), with_margin((10, 20, 40, 40), "released")
-    ((2.0, 12.0, 56.0, 56.0), (9, 19, 40, 40))
-    """
-    x, y, width, height = region
-    across, down = (MARGIN * width, MARGIN * height) if profile == "paper" else (MARGIN, MARGIN)
-    grown = x - across, y - down, width + 2 * across, height + 2 * down
-    return grown if profile == "paper" else _truncated(grown)
-
-
 def relit(pixels: NDArray[np.uint8], contrast: float, brightness: float) -> NDArray[np.uint8]:
     """Levels (p - 128) * contrast + 128 + brightness, clipped to 0..255 and truncated, alike in all channels."""
     curve = (np.arange(256.0) - 128) * contrast + 128 + brightness

@@ -39,7 +39,7 @@ def test_a_view_depends_on_its_generator_only(crop: NDArray[np.uint8]) -> None:
     assert np.abs(first.astype(int) - other).mean() > 2
 
 
-@pytest.mark.parametrize("name", Augmentation.model_fields)
+@pytest.mark.parametrize("name", sorted(set(Augmentation.model_fields) - {"policy"}))
 def test_every_step_changes_the_view_and_keeps_its_kind(crop: NDArray[np.uint8], name: str) -> None:
     before = crop.copy()
     share = name in {"grey", "flip", "erase"}

@@ -20,7 +20,6 @@ from agewise.data.augment_paper import (
     region_of,
     relit,
     squared,
-    with_margin,
 )
 from agewise.faces.align import Window, cut
 
@@ -286,10 +285,7 @@ def test_a_crop_in_the_frame_loses_a_row_and_a_column_and_one_beyond_it_does_not
     assert not drawn_view(frame, (-39.5, 0, 40, 40), 40, "released", Draws(shift=(-0.054, 0.0))).any()
 
 
-def test_the_margin_and_the_square_of_a_box() -> None:
-    assert with_margin((10, 20, 30, 50), "paper") == pytest.approx((4, 10, 42, 70))
-    assert with_margin((10, 20, 30, 50), "released") == (9, 19, 30, 50)
-    assert with_margin((0, 5, 30, 50), "released") == (0, 4, 30, 50)  # -0.2 is truncated towards 0
+def test_the_square_of_a_box() -> None:
     assert squared((10, 20, 30, 51), "paper") == pytest.approx((-0.5, 20, 51, 51))
     assert squared((10, 20, 30, 51), "released") == (0, 20, 51, 51)
     assert squared((10, 20, 51, 30), "released") == (10, 10, 51, 51)
