@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -12,7 +11,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from agewise.data.label_checks import CHANCE, HEAP, SMALLEST, WHIPPLE, heaps_of
 from agewise.data.leak_checks import HOW, Twins
 from agewise.data.replacing import replacing
 from agewise.data.scan import Rows, images_of, picture
+from agewise.evaluation.page import html, png
 from agewise.evaluation.report import ACCENT, COLOUR
 from agewise.faces.image import encode_jpeg
 
@@ -100,18 +99,10 @@ def to_json(audit: Audit) -> str:
 
 def to_html(audit: Audit, shown: Sequence[Twins] = (), faces: Mapping[int, bytes] | None = None) -> str:
     """One page with these pairs, and the JPEG files of rows, inside it; it loads nothing from anywhere."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("audit.html")
     cards = [_card(audit.rows, pair, faces or {}) for pair in shown]
-    return page.render(
-        audit=audit,
-        title="Audit of " + ", ".join(Path(one.name).name for one in audit.manifests),
-        facts=facts(audit),
-        cards=cards,
-        tables=list(tables(audit)),
-        figures={title: base64.b64encode(png).decode() for title, png in figures(audit).items()},
-        rules=RULES,
-    )
+    title = "Audit of " + ", ".join(Path(one.name).name for one in audit.manifests)
+    more = {"audit": audit, "cards": cards, "rules": RULES}
+    return html(title, facts(audit), list(tables(audit)), figures(audit), "audit.html", **more)
 
 
 def facts(audit: Audit) -> list[str]:
@@ -149,11 +140,11 @@ def figures(audit: Audit) -> dict[str, bytes]:
         places = figure.subplots(len(audit.ages), squeeze=False)[:, 0]
         for axes, (side, counts) in zip(places, audit.ages.items(), strict=True):
             _ages(axes, side, counts)
-        drawn["Ages"] = _png(figure)
+        drawn["Ages"] = png(figure)
     if audit.age_groups:
         figure = Figure(figsize=(10, 3.4), layout="constrained")
         _age_groups(figure.subplots(), audit.age_groups)
-        drawn["Age groups"] = _png(figure)
+        drawn["Age groups"] = png(figure)
     return drawn
 
 
@@ -251,9 +242,3 @@ def _age_groups(axes: Axes, groups: Mapping[str, Mapping[tuple[float, float], in
     axes.set_xticks(range(len(found)), [_years(*group) for group in found])
     axes.set(xlabel="age group, years", ylabel="% of the side")
     axes.legend(frameon=False)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -19,6 +16,7 @@ from agewise.data.replacing import replacing
 from agewise.evaluation.gate import FAIL, NEAR, PASS, REFER, GateReport, GateScore, Outcome, Rule
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES
 from agewise.evaluation.nist_cells import CELLS, FEWEST_IN_CELL, Cells
+from agewise.evaluation.page import html, markdown, png
 from agewise.evaluation.rates import Rate, large
 from agewise.evaluation.report import ACCENT, COLOUR
 from agewise.metrics import FEWEST
@@ -71,20 +69,12 @@ def to_json(report: GateReport) -> str:
 
 def to_markdown(report: GateReport) -> str:
     """The rates as Markdown tables."""
-    lines = [f"# {heading(report)}", "", *(f"- {fact}" for fact in facts(report)), ""]
-    for title, head, rows in tables(report):
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in [head, ["---"] * len(head), *rows]]
-        lines += [f"## {title}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
-    return "\n".join(lines)
+    return markdown(heading(report), facts(report), list(tables(report)))
 
 
 def to_html(report: GateReport) -> str:
     """One page with the figures inside it, which loads nothing from anywhere."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template("gate.html")
-    pictures = {title: base64.b64encode(png).decode() for title, png in figures(report).items()}
-    title = heading(report)
-    return page.render(title=title, facts=facts(report), figures=pictures, tables=list(tables(report)))
+    return html(heading(report), facts(report), list(tables(report)), figures(report))
 
 
 def heading(report: GateReport) -> str:
@@ -222,7 +212,7 @@ def figures(report: GateReport) -> dict[str, bytes]:
     _tradeoff(right, report)
     outcomes = Figure(figsize=(10, 3.6), layout="constrained")
     _outcomes(outcomes.subplots(), report.years)
-    return {"Challenge ages and the bound": _png(curve), "Pass, refer or fail by true age": _png(outcomes)}
+    return {"Challenge ages and the bound": png(curve), "Pass, refer or fail by true age": png(outcomes)}
 
 
 def _challenge(axes: Axes, report: GateReport) -> None:
@@ -288,12 +278,6 @@ def _plain_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.legend(frameon=False, fontsize=9)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def shown(one: Rate) -> str:

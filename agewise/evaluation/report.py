@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -19,6 +16,7 @@ from numpy.typing import NDArray
 from agewise.ages import LEVEL, Decision
 from agewise.data.replacing import replacing
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES, Estimate, Gap, Labels, Score
+from agewise.evaluation.page import html, markdown, png
 from agewise.metrics import Floats
 
 
@@ -116,21 +114,17 @@ def to_json(report: Report) -> str:
 
 def to_markdown(report: Report) -> str:
     """The scores as Markdown tables."""
-    lines = [f"# Ages by {report.model} on {report.manifest}", "", *(f"- {fact}" for fact in facts(report)), ""]
-    for title, head, rows in tables(report):
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in [head, ["---"] * len(head), *rows]]
-        lines += [f"## {title}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
-    return "\n".join(lines)
+    return markdown(heading(report), facts(report), list(tables(report)))
 
 
 def to_html(report: Report) -> str:
     """One page with the figures inside it, which loads nothing from anywhere."""
-    loader = FileSystemLoader(Path(__file__).parent)
-    template = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        "report.html"
-    )
-    pictures = {title: base64.b64encode(png).decode() for title, png in figures(report).items()}
-    return template.render(report=report, facts=facts(report), figures=pictures, tables=list(tables(report)))
+    return html(heading(report), facts(report), list(tables(report)), figures(report))
+
+
+def heading(report: Report) -> str:
+    """What the page is of."""
+    return f"Ages by {report.model} on {report.manifest}"
 
 
 def facts(report: Report) -> list[str]:
@@ -185,7 +179,7 @@ def figures(report: Report) -> dict[str, bytes]:
         _against_ages(against, report)
     else:
         _against_groups(against, report)
-    return {"Error by age": _png(by_band), "Predicted and known ages": _png(against)}
+    return {"Error by age": png(by_band), "Predicted and known ages": png(against)}
 
 
 def _by_band(axes: Axes, scores: Sequence[Score], key: str, colour: str) -> None:
@@ -220,12 +214,6 @@ def _against_groups(figure: Figure, report: Report) -> None:
     axes.set_xticks(range(1, len(names) + 1), names, fontsize=8)
     axes.set(xlabel="known age group, years", ylabel="predicted age, years (box: quartiles; whiskers: 5 % to 95 %)")
     axes.grid(axis="y", alpha=0.3)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
 
 
 def _cells(score: Score, keys: Sequence[str]) -> list[str]:

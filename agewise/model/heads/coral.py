@@ -7,15 +7,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agewise.model.heads.head import Head
-from agewise.model.heads.ordinal import RANKS, differences, survival
+from agewise.model.heads.ordinal import RANKS, OrdinalHead, survival
 
 
-class CoralHead(Head):
+class CoralHead(OrdinalHead):
     """Raw outputs are the logits (N, 100) of "older than k": a shared score without bias, and a bias for each k."""
 
     def __init__(self, features: int, dropout: float = 0.0) -> None:
-        super().__init__(features, 1, dropout)
+        super().__init__(features, dropout)
         self.linear = nn.Linear(features, 1, bias=False)
         nn.init.normal_(self.linear.weight, std=0.01)
         self.thresholds = nn.Parameter(torch.arange(RANKS, 0, -1, dtype=torch.float32) / RANKS)
@@ -23,14 +22,6 @@ class CoralHead(Head):
     def forward(self, features: Tensor) -> Tensor:
         """Raw outputs (..., 100)."""
         return self.linear(self.dropout(features)) + self.thresholds
-
-    def ranks(self, raw: Tensor) -> Tensor:
-        """Logits (N, 100) of being older than k years."""
-        return raw.float()
-
-    def log_probs(self, raw: Tensor) -> Tensor:
-        """Logarithms (N, 101) of the differences between consecutive answers."""
-        return differences(self.ranks(raw))
 
     @torch.no_grad()
     def start(self, prior: NDArray[np.float64]) -> None:
