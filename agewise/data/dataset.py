@@ -31,7 +31,8 @@ class Faces(Dataset[dict[str, Any]]):
     """The faces of a manifest: crop (size, size, 3) uint8, target (101,), weight, label bounds `low`, `high` in years.
 
     A target is the teacher's distribution where the row has one, or else the exact age (with its std), or its group;
-    `group_only` tells the last. With `bodies`, crop is a pair (2, size, size, 3): the face, and column `body` or black.
+    `group_only` tells the last. Where there are tasks, a row of no known age has the group of all ages: it teaches them
+    alone. With `bodies`, crop is a pair (2, size, size, 3): the face, and column `body` or black.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Faces(Dataset[dict[str, Any]]):
         bodies: bool = False,
     ) -> None:
         """tasks: what is known of each row beside its age, by task (`agewise.data.attributes`)."""
-        self.targets, self.low, self.high, self.group_only, self.weights = read_labels(manifest)
+        self.targets, self.low, self.high, self.group_only, self.weights = read_labels(manifest, bool(tasks))
         self.images = open_pictures(manifest)
         has_bodies = bodies and "body" in open_manifest(manifest).schema_arrow.names
         self.bodies = open_pictures(manifest, "body") if has_bodies else None
@@ -101,7 +102,7 @@ def _decoded(data: bytes) -> NDArray[np.uint8] | None:
 
 
 def read_labels(
-    manifest: Path,
+    manifest: Path, ageless: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], NDArray[np.float32]]:
     """What `labels` gives of every row, and weights (N,); a part is read at a time, so that 412 bytes a row are held.
 
@@ -120,18 +121,19 @@ def read_labels(
         if wrong is not None:
             raise ManifestError(f"{manifest}: row {start + wrong[0]}: {wrong[1]}")
         rows = slice(start, start + len(table))
-        targets[rows], low[rows], high[rows], group_only[rows] = labels(table, manifest, start)
+        targets[rows], low[rows], high[rows], group_only[rows] = labels(table, manifest, start, ageless)
         weights[rows] = np.nan_to_num(numbers(table, "weight"), nan=1.0)
         start += len(table)
     return targets, low, high, group_only, weights
 
 
 def labels(
-    table: pa.Table, name: Path, start: int = 0
+    table: pa.Table, name: Path, start: int = 0, ageless: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """Targets (N, 101), bounds (N,), (N,) of the true ages in years, and which targets (N,) are no more than a group.
 
-    A bound that is not known is NaN. Raises ManifestError where a row, counted from `start`, has no label at all.
+    A bound that is not known is NaN. Raises ManifestError where a row, counted from `start`, has no label, unless
+    `ageless` rows are wanted: their group is all ages.
     """
     age, std = numbers(table, "age"), np.nan_to_num(numbers(table, "age_std"), nan=0.0)
     low, high = numbers(table, "age_low"), numbers(table, "age_high")
@@ -143,12 +145,18 @@ def labels(
     if told.any():
         targets[told] = distributions(table.filter(pa.array(told))).probs
     empty = targets.sum(axis=1) == 0
-    if empty.any():
+    if empty.any() and not ageless:
         row = start + int(np.argmax(empty))
         raise ManifestError(f"{name}: row {row} has no age, age_low and age_high, or age_probs")
+    targets[empty] = 1 / len(AGES)
     bottom = np.where(exact, age, low)
     top = np.where(exact, age, high + 1)
-    return targets.astype(np.float32), bottom.astype(np.float32), top.astype(np.float32), grouped & ~exact & ~told
+    return (
+        targets.astype(np.float32),
+        bottom.astype(np.float32),
+        top.astype(np.float32),
+        (grouped & ~exact & ~told) | empty,
+    )
 
 
 def balanced_weights(targets: NDArray[np.float32], power: float, width: float = 4.0) -> NDArray[np.float64]:

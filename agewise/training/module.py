@@ -44,8 +44,11 @@ class AgeModule(L.LightningModule):
         loss = total / self._everywhere(weight).clamp_min(1e-6)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: try a lower training.rate")
-        target = batch["target"] if share == 1 else share * batch["target"] + (1 - share) * batch["target"].roll(1, 0)
-        self._seen = raw.detach(), target, batch["group_only"]
+        target, group_only = batch["target"], batch["group_only"]
+        if share < 1:
+            target = share * target + (1 - share) * target.roll(1, 0)
+            group_only = group_only | group_only.roll(1, 0)
+        self._seen = raw.detach(), target, group_only
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(raw), sync_dist=True)
         return loss
 

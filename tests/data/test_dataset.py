@@ -54,6 +54,14 @@ def test_a_teacher_comes_before_the_age_and_the_age_before_its_group() -> None:
     assert group_only.tolist() == [False, False, False, True, False]
 
 
+def test_a_row_of_no_age_may_be_any_where_tasks_are_learned() -> None:
+    given = table(age=[20.0, None], age_low=[None, None], age_high=[None, None])
+    targets, low, high, group_only = labels(given, Path("m"), ageless=True)
+    assert targets[1] == pytest.approx(np.full(101, 1 / 101))
+    assert group_only.tolist() == [False, True]  # an interval of all ages: its likelihood is 1, whatever is predicted
+    assert np.isnan([low[1], high[1]]).all()
+
+
 def test_half_a_group_is_no_label() -> None:
     given = table(age=[20.0, None, None], age_low=[None, 3.0, 3.0], age_high=[None, 9.0, None])
     with pytest.raises(ManifestError, match="m: row 2 has no age, age_low and age_high, or age_probs"):
