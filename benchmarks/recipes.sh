@@ -15,8 +15,8 @@ aligned="model.frame=aligned model.margin=0.0 model.window.x=0.5 model.window.y=
 
 $agewise train recipes/paper-mobilenetv3-small.toml name=paper $data $trunk $aligned training.epochs=3 training.step_epochs=1
 $agewise train recipes/modern.toml $data $trunk training.epochs=3 training.batch=32
-$agewise train recipes/swinface-small.toml $data training.epochs=3
-$agewise train recipes/mivolo-small.toml $data training.epochs=3
+$agewise train recipes/swinface-small.toml $data training.epochs=1
+$agewise train recipes/mivolo-small.toml $data training.epochs=1
 
 for run in paper modern swinface-small mivolo-small; do
     for set in utkface-dev fairface-val; do

@@ -14,12 +14,13 @@ import typer
 from agewise.apps.audit import audit
 from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
+from agewise.apps.compare import compare
 from agewise.apps.gate import gate
 from agewise.apps.predict import predict
 from agewise.apps.robustness import corrupt, robustness
 from agewise.apps.shards import pack, unpack
 from agewise.apps.sources import import_
-from agewise.apps.tables import splits, stats
+from agewise.apps.tables import select, splits, stats
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
@@ -27,6 +28,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     prepare,
     audit,
     splits,
+    select,
     stats,
     pack,
     unpack,
@@ -36,6 +38,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models,
     train,
     evaluate,
+    compare,
     gate,
     corrupt,
     robustness,

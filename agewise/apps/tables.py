@@ -48,8 +48,25 @@ def splits(
             progress=step,
         )
     print(f"{out}: {kind}, {_persons(made)}")
-    _balance(out, made)
+    print(_balance(out, made))
     return None
+
+
+def select(
+    manifest: Manifest,
+    where: Annotated[str, typer.Argument(help="COLUMN=VALUE, or COLUMN=VALUE,VALUE: split=train.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write.", show_default=False)],
+) -> None:
+    """The rows of a manifest with a value in a column: one part of a split to train on, another to score."""
+    from agewise.data.selecting import select as run
+
+    column, equals, values = where.partition("=")
+    chosen = [value for value in values.split(",") if value]
+    if not equals or not column or not chosen:
+        raise ValueError(f"{where!r} selects nothing; write COLUMN=VALUE, such as split=train")
+    with progress("faces") as step:
+        made = run(manifest, out, column, chosen, progress=step)
+    print(f"{out}: {made.kept} of {made.rows} rows, {where}")
 
 
 def stats(
@@ -84,8 +101,9 @@ def _official(manifest: Path) -> None:
     from agewise.data.splits import official
 
     checked, leaks = official(manifest)
+    balance = _balance(manifest, checked)  # first: it refuses ages that cannot be
     print(f"{manifest}: official, {_persons(checked)}")
-    _balance(manifest, checked)
+    print(balance)
     for name, parts in list(leaks.items())[:_PARTS]:
         print(f"  {name} is in {' and '.join(parts)}")
     if leaks:
@@ -110,15 +128,13 @@ def _persons(made: Split) -> str:
     return f"{sum(made.faces.values()):,} faces of {made.persons:,} persons in {len(made.faces):,} parts{alone}"
 
 
-def _balance(manifest: Path, made: Split) -> None:
+def _balance(manifest: Path, made: Split) -> str:
     """Each part's ages, where the parts are few; else their sizes."""
     from agewise.evaluation.stats import stats_by, to_text
 
     if len(made.faces) <= _PARTS:
         found = stats_by(manifest, "split")
-        print(to_text({name: found[name] for name in made.faces}, share=True))
-        return
+        return to_text({name: found[name] for name in made.faces}, share=True)
     sizes = sorted(made.faces.values())
-    print(
-        f"faces a part: {sizes[0]:,} at the least, {sizes[len(sizes) // 2]:,} in the middle, {sizes[-1]:,} at the most"
-    )
+    middle = sizes[len(sizes) // 2]
+    return f"faces a part: {sizes[0]:,} at the least, {middle:,} in the middle, {sizes[-1]:,} at the most"

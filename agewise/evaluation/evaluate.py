@@ -84,7 +84,7 @@ def predict_manifest(
     given = [field for field in file.schema_arrow if field.name not in {"image", "age_probs"}]
     if clash := sorted({field.name for field in given} & PREDICTED.keys()):
         raise ManifestError(f"{source}: column {', '.join(clash)} would be overwritten by the predictions; rename it")
-    _labels_of(source, read_manifest(source, LABELS))
+    labels_of(source, read_manifest(source, LABELS))
     content = fingerprint(source)
     said = {"step": "predict", "name": name, "manifest": source.name, "content": content}
     if Path(target_parquet).exists() and said.items() <= metadata(target_parquet).items():
@@ -128,9 +128,9 @@ def evaluate(
     if said.get("step") != "predict":
         raise ManifestError(f"{path}: not a file of predictions; predict_manifest writes one from a manifest")
     table = read_manifest(path, need=list(PREDICTED))
-    labels = _labels_of(path, table)
-    pred = _decided(table, decision)
-    faces = _faces(table, labels, pred)
+    labels = labels_of(path, table)
+    pred = decided(table, decision)
+    faces = scored_faces(table, labels, pred)
     scored = faces.dropped == ""
     if not scored.any():
         raise ManifestError(f"{path}: none of the {len(table)} faces can be scored: {faces.dropped[0]}")
@@ -196,7 +196,7 @@ def _asked(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDi
     return ages
 
 
-def _labels_of(path: Path, table: pa.Table) -> Labels:
+def labels_of(path: Path, table: pa.Table) -> Labels:
     if not np.isnan(numbers(table, "age")).all():
         return "age"
     if not np.isnan(numbers(table, "age_low") + numbers(table, "age_high")).all():
@@ -221,7 +221,7 @@ def _kinds(table: pa.Table) -> dict[str, int]:
     return dict(Counter(str(kind) for kind in table["age_kind"].to_pylist() if kind is not None))
 
 
-def _decided(table: pa.Table, decision: Decision) -> Floats:
+def decided(table: pa.Table, decision: Decision) -> Floats:
     """The age (N,) by the decision rule, NaN where there is no prediction."""
     given = ~np.isnan(numbers(table, "mean"))
     if decision == "mean" or not given.any():
@@ -231,7 +231,7 @@ def _decided(table: pa.Table, decision: Decision) -> Floats:
     return pred
 
 
-def _faces(table: pa.Table, labels: Labels, pred: Floats) -> Faces:
+def scored_faces(table: pa.Table, labels: Labels, pred: Floats) -> Faces:
     """The values of each metric for the faces of a file of predictions, and why some have none."""
     age, low, high = (numbers(table, name) for name in ("age", "age_low", "age_high"))
     dropped = np.array([error or "" for error in table["error"].to_pylist()], dtype=object)

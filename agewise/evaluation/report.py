@@ -133,7 +133,7 @@ def facts(report: Report) -> list[str]:
     dropped = sum(overall.dropped.values())
     why = "; ".join(f"{reason} ({count})" for reason, count in overall.dropped.items())
     gaps = [
-        f"Gap by {column}: {gap.worst} is {_shown(gap.metric, gap.difference)} years above {gap.best} "
+        f"Gap by {column}: {gap.worst} is {as_shown(gap.metric, gap.difference)} years above {gap.best} "
         f"({METRICS[gap.metric].title}; groups of at least {FEWEST_FACES} faces)"
         for column, gap in report.gaps.items()
     ]
@@ -158,7 +158,7 @@ def _counted(kinds: Mapping[str, int]) -> str:
 def tables(report: Report) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Each table as its title, its head and its rows of text."""
     shown = [
-        [METRICS[key].title, _shown(key, estimate), str(estimate.n), METRICS[key].says]
+        [METRICS[key].title, as_shown(key, estimate), str(estimate.n), METRICS[key].says]
         for key, estimate in report.overall.metrics.items()
     ]
     yield "All faces", ["metric", "value", "faces", "what it says"], shown
@@ -218,10 +218,10 @@ def _against_groups(figure: Figure, report: Report) -> None:
 
 def _cells(score: Score, keys: Sequence[str]) -> list[str]:
     counts = [score.name, str(score.n), str(sum(score.dropped.values()))]
-    return [*counts, *(_shown(key, score.metrics[key]) if key in score.metrics else "" for key in keys)]
+    return [*counts, *(as_shown(key, score.metrics[key]) if key in score.metrics else "" for key in keys)]
 
 
-def _shown(key: str, estimate: Estimate) -> str:
+def as_shown(key: str, estimate: Estimate) -> str:
     """A value and its interval: `4.21 [4.05, 4.38]`, a share in percent."""
     scale, digits = (100, 1) if METRICS[key].share else (1, 3 if key == "epsilon_error" else 2)
     value = f"{scale * estimate.value:.{digits}f}{' %' if METRICS[key].share else ''}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -64,3 +66,14 @@ def rank(names: Sequence[str], errors: ArrayLike, level: float = 0.05) -> Rankin
     quantile = float(studentized_range.ppf(1 - level, methods, np.inf)) / np.sqrt(2)
     critical = quantile * float(np.sqrt(methods * (methods + 1) / (6 * blocks)))
     return Ranking(tuple(names), ranks, blocks, statistic, p, critical)
+
+
+def chance(ranking: Ranking) -> float:
+    """Friedman's p, but never below the odds that all blocks order the models alike: F is crude for few blocks."""
+    return max(ranking.p, factorial(len(ranking.names)) ** float(1 - ranking.blocks))
+
+
+def apart(ranking: Ranking) -> list[tuple[str, str]]:
+    """The pairs that differ by more than the critical difference, the better model first."""
+    order = [ranking.names[index] for index in np.argsort(ranking.ranks, kind="stable")]
+    return [(one, other) for one, other in combinations(order, 2) if ranking.differ(one, other)]

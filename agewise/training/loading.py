@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from agewise.data.attributes import attributes, classes, identities
 from agewise.data.dataset import Faces, balanced_weights
-from agewise.data.manifest import ManifestError, check_frame, open_manifest
+from agewise.data.manifest import ManifestError, check_frame, open_manifest, read_manifest
 from agewise.data.settings import SettingsError
 from agewise.faces.align import Window
 from agewise.model.mivolo import CONFIGURATIONS
@@ -27,6 +27,7 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     data, model = recipe.data, recipe.model
     for manifest in filter(None, (data.train, data.valid)):
         check_frame(manifest, model.frame, model.margin)
+    _refuse_parts(Path(data.train))
     window = Window(**model.window.model_dump())
     pairs = model.backbone.name in CONFIGURATIONS
     train = Path(data.train)
@@ -39,6 +40,16 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     if valid is not None and chooses and np.isnan(valid.low + valid.high).all():
         raise ManifestError(f"{data.valid}: no face of known age, to choose the best epoch by")
     return faces, valid
+
+
+def _refuse_parts(manifest: Path) -> None:
+    """Raises ManifestError where a manifest to learn from holds what a split has set aside to be scored."""
+    if "split" not in open_manifest(manifest).schema_arrow.names:
+        return
+    found = {str(part) for part in read_manifest(manifest, columns=["split"])["split"].unique().to_pylist()}
+    if "train" in found and found & {"valid", "val", "test"}:
+        told = f"{manifest}: holds the parts {', '.join(sorted(found))} of a split, and all would be learned from"
+        raise ManifestError(f"{told}; agewise select {manifest} split=train --out TRAIN.parquet")
 
 
 def _valid(recipe: Recipe, manifest: Path, window: Window) -> Faces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ class Objective:
         self.view = view_of(settings.name)
         self.options = checked_options(settings, LOSSES, "loss", HANDED)
         self.intervals, self.group_weight = settings.groups == "interval", settings.group_weight
-        asked = self.loss.__code__.co_varnames[: self.loss.__code__.co_argcount]
+        asked = inspect.signature(self.loss).parameters
         self.prior = prior if "prior" in asked else None
         self.annealed = "progress" in asked
 

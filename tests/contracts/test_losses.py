@@ -8,6 +8,8 @@ import torch
 
 from agewise.ages import AgeDistribution
 from agewise.model.heads import HEADS
+from agewise.model.heads.forest import Forest
+from agewise.model.heads.regression import RegressionHead
 from agewise.training.losses import LOSSES, view_of
 from tests.contracts.pairs import PAIRS, head_of, means, objective_of, targets
 
@@ -37,7 +39,9 @@ def test_it_is_lowest_at_the_truth(head: str, loss: str) -> None:
     raw = fitted(head, loss, wanted, made(torch.zeros(5, 4)).detach())
     best = objective(made, raw, wanted, progress=0.5)
     assert best.shape == (5,)
-    assert (means(made, raw) - torch.tensor(AGES)).abs().max() < (12 if "forest" in head else 1)
+    off = (means(made, raw) - torch.tensor(AGES)).abs().max()
+    limit = 12 if isinstance(made, Forest) else 1
+    assert off < limit, f"the loss is lowest {off:.1f} years from the mean of probs: do its view and probs disagree?"
     for other in range(1, 5):  # the truth of another face is worse for each
         assert (objective(made, raw.roll(other, 0), wanted, progress=0.5) > best + 1e-4).all()
 
@@ -45,7 +49,7 @@ def test_it_is_lowest_at_the_truth(head: str, loss: str) -> None:
 def fitted(head: str, loss: str, wanted: torch.Tensor, raw: torch.Tensor) -> torch.Tensor:
     """Raw outputs at which gradient descent ends."""
     free, made, objective = raw.clone().requires_grad_(), head_of(head, 4), objective_of(loss)
-    rate = 2.0 if head == "regression" else 0.3
+    rate = 2.0 if isinstance(made, RegressionHead) and not made.normalised else 0.3  # whose raw output is in years
     optimizer = torch.optim.Adam([free], lr=rate)
     for step in range(300):
         for group in optimizer.param_groups:

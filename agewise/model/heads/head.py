@@ -15,7 +15,8 @@ class Head(nn.Module):
     """Features (N, D) -> raw outputs (N, C) by dropout and one linear layer; a head says what they mean.
 
     Each further method with one argument `raw` is a view of the outputs: a loss fits a head that has the view which
-    the loss's first parameter names. `log_probs` is the view that all heads have.
+    the loss's first parameter names. `log_probs` is the view that all heads have; an `age`, where there is one, is the
+    mean of `probs` to within a year (the contract tests see to it).
     """
 
     def __init__(self, features: int, outputs: int, dropout: float = 0.0) -> None:
