@@ -15,7 +15,7 @@ from agewise.ages import Decision
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)]
 Manifest = Annotated[Path, typer.Argument(help="A manifest (Parquet, one row a face).", show_default=False)]
-Threads = Annotated[int, typer.Option(min=0, help="Threads of a network; 0 is one a core.")]
+Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of a network; 0 is one a core.")]
 
 
 def prepare(

@@ -49,13 +49,15 @@ def predict(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="An ONNX file of `agewise export`, or a bundled model's name.")
     ] = None,
-    threads: Annotated[int, typer.Option(min=0, help="Threads a network; 0 is one a core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Threads a network; 0 is one a core.")] = 0,
 ) -> None:
     """Ages of all faces in photos, with their 90 % intervals.
 
     The exit code is 0, 1 if a photo could not be read, or 2 if nothing could be done.
     """
     paths = _files(photos)
+    if table and table.resolve() in {path.resolve() for path in paths}:
+        raise ValueError(f"{table} is a photo that is read; give the table another name")
     from agewise.deployment.estimate import Estimator
 
     estimator = Estimator(model, threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def parts(manifest: Path) -> Iterator[pa.Table]:
 def read_batches(table: pa.Table, folder: Path, batch: int) -> Iterator[Batch]:
     """A part's rows with their crops, `batch` at a time; paths are relative to `folder`.
 
-    A crop that is not square, or of another size than the first readable one of its batch, is a reason too.
+    A crop that is not square, or of another size than most of its batch, is a reason too.
     """
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(table), batch):
@@ -94,14 +95,15 @@ def _reader(folder: Path) -> Callable[[dict[str, Any] | None], NDArray[np.uint8]
 
 
 def _assemble(rows: pa.Table, read: list[NDArray[np.uint8] | str]) -> Batch:
-    side = next((len(item) for item in read if not isinstance(item, str)), 0)
+    sides = Counter(len(item) for item in read if not isinstance(item, str))
+    side = max(sides, key=sides.__getitem__, default=0)  # of as many of two sizes, the first
     crops: list[NDArray[np.uint8]] = []
     reasons: list[str | None] = []
     for item in read:
         if isinstance(item, str):
             reasons.append(item)
         elif len(item) != side:
-            reasons.append(f"the crop has {len(item)} pixels a side, others have {side}")
+            reasons.append(f"the crop has {len(item)} pixels a side, most have {side}")
         else:
             crops.append(item)
             reasons.append(None)

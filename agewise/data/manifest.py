@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +44,46 @@ class ManifestError(ValueError):
     """A manifest that cannot be used; the message is one line for the user."""
 
 
+class _File(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
+    """A Parquet file that names itself where its rows turn out to be damaged, which is seen only as they are read."""
+
+    def __init__(self, source: Path) -> None:
+        super().__init__(source, pre_buffer=False, buffer_size=1 << 20)  # a walk over it holds a row group's pages
+        self._source = source
+
+    def read(self, *args: Any, **options: Any) -> pa.Table:
+        with self._named():
+            return super().read(*args, **options)
+
+    def iter_batches(self, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
+        with self._named():
+            yield from super().iter_batches(*args, **options)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ManifestError(f"{self._source}: damaged ({_first_line(error)})") from error
+
+
 def open_manifest(path: Path | str, need: Sequence[str] = ()) -> pq.ParquetFile:
-    """A manifest whose schema was checked.
+    """A manifest whose schema was checked; reading damaged rows of it is a ManifestError too.
 
     Raises:
-        ManifestError: no such file, not Parquet, a needed column missing, or a known column of another type.
+        ManifestError: no such file, not Parquet, a needed column missing, a column twice, or a known one of another
+            type.
     """
     source = Path(path)
     if not source.is_file():
         raise ManifestError(f"{source}: no such manifest (a Parquet file with one row a face)")
     try:
-        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)  # a walk over it holds a row group's pages
+        file = _File(source)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{source}: not a Parquet file ({str(error).splitlines()[0]})") from error
+        raise ManifestError(f"{source}: not a Parquet file ({_first_line(error)})") from error
     schema = file.schema_arrow
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise ManifestError(f"{source}: two columns are named {', '.join(twice)}; each name once is allowed")
     missing = [name for name in need if name not in schema.names]
     if missing:
         raise ManifestError(f"{source}: no column {', '.join(missing)}; it has {', '.join(schema.names)}")
@@ -77,9 +105,18 @@ def read_manifest(path: Path | str, columns: Sequence[str] | None = None, need: 
 
 
 def metadata(path: Path | str) -> dict[str, Any]:
-    """What the step that wrote a manifest said of it; empty for a file of another origin."""
-    stored = (open_manifest(path).schema_arrow.metadata or {}).get(_KEY)
-    return dict(json.loads(stored)) if stored else {}
+    """What the step that wrote a manifest said of it; empty for a file of another origin.
+
+    Raises ManifestError where that is no table of JSON.
+    """
+    stored = (open_manifest(path).schema_arrow.metadata or {}).get(_KEY) or b"{}"
+    try:
+        said = json.loads(stored)
+    except ValueError as error:  # no JSON, or no Unicode
+        raise ManifestError(f"{path}: its metadata {_KEY.decode()} is not JSON ({error})") from error
+    if not isinstance(said, dict):
+        raise ManifestError(f"{path}: its metadata {_KEY.decode()} is a {type(said).__name__}; a table is needed")
+    return said
 
 
 def check_frame(path: Path | str, frame: str, margin: float = 0.0) -> None:
@@ -88,13 +125,13 @@ def check_frame(path: Path | str, frame: str, margin: float = 0.0) -> None:
     margin: of the square frame, added on each side as a share of the box's side.
     """
     said = metadata(path)
-    given, stored = said.get("frame"), float(said.get("margin", 0.0))
+    given, stored = said.get("frame"), said.get("margin", 0.0)
     if given is None:
         raise ManifestError(f"{path}: its pictures are not known to be face crops; make them with agewise prepare")
     if given != frame:
         raise ManifestError(f"{path}: its crops are in the {given} frame; the {frame} one is needed")
     if stored != margin:
-        raise ManifestError(f"{path}: its crops have a margin of {stored:g}; {margin:g} is needed")
+        raise ManifestError(f"{path}: its crops have a margin of {stored}; {margin:g} is needed")
 
 
 def write_manifest(table: pa.Table, path: Path | str, said: dict[str, Any] | None = None) -> Path:
@@ -165,9 +202,19 @@ def probs_column(ages: AgeDistribution) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(ages.probs.astype(np.float32).ravel()), len(AGES))
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:
     if wanted == IMAGE:
-        return pa.types.is_struct(given) and {"bytes", "path"} <= {given.field(i).name for i in range(given.num_fields)}
+        fields = {field.name: field.type for field in given} if pa.types.is_struct(given) else {}
+        data, path = fields.get("bytes"), fields.get("path")
+        return data in (pa.binary(), pa.large_binary(), pa.null()) and path in (
+            pa.string(),
+            pa.large_string(),
+            pa.null(),
+        )
     if pa.types.is_string(wanted):
         return bool(pa.types.is_string(given) or pa.types.is_large_string(given) or pa.types.is_null(given))
     if pa.types.is_floating(wanted):

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from agewise.data.crops import parts
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, faults, fingerprint, metadata, open_manifest
-from agewise.data.replacing import replacing
+from agewise.data.replacing import check_place, replacing
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
 from agewise.faces.detect import Detector, Face, nearest_centre
@@ -61,6 +61,7 @@ def prepare(
         raise ManifestError(f"the margin is {margin:g} of the {frame} frame; 0..2 of the square one is allowed")
     if target.exists() and target.resolve() == source.resolve():
         raise ManifestError(f"{target} is the source; give the manifest another name")
+    check_place(target)
     detect = detector or Detector(threads=1)
     pictures = _pictures(source)
     if pictures.count == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import ENOTDIR
 from pathlib import Path
 
 
@@ -12,11 +13,10 @@ from pathlib import Path
 def replacing(target: Path | str) -> Iterator[Path]:
     """A path beside the target to write to; it becomes the target if all went well, else it is removed.
 
-    Raises ValueError where the target is a folder or another thing that is no file.
+    Raises what `check_place` raises.
     """
     place = Path(target)
-    if place.exists() and not place.is_file():
-        raise ValueError(f"{place}: cannot be written: it exists and is not a file")
+    check_place(place)
     place.parent.mkdir(parents=True, exist_ok=True)
     partial = place.with_name(f".{os.getpid()}-{abs(hash(place.name)) % 10**8}.partial")
     try:
@@ -24,3 +24,16 @@ def replacing(target: Path | str) -> Iterator[Path]:
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_place(target: Path | str) -> None:
+    """Looks whether a file can come to be.
+
+    Raises ValueError where the target is there and no file, NotADirectoryError where it would lie in what is no folder.
+    """
+    place = Path(target)
+    if place.exists() and not place.is_file():
+        raise ValueError(f"{place}: cannot be written: it exists and is not a file")
+    above = next(folder for folder in place.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(ENOTDIR, f"cannot be written: {above} is not a folder", str(place))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agewise.data.manifest import ManifestError, described
-from agewise.data.replacing import replacing
+from agewise.data.replacing import check_place, replacing
 
 PART_ROWS = 1000
 """Rows a part: what a kill can cost at the most."""
@@ -20,10 +20,12 @@ PART_ROWS = 1000
 class Shards:
     """The parts of one output file, in a folder beside it that is gone once the file is there.
 
-    plan: what the output depends on (inputs, options); a folder begun under another plan is refused.
+    plan: what the output depends on (inputs, options); a folder begun under another plan is refused, and a place where
+    the output could not be written, before the long work.
     """
 
     def __init__(self, target: Path | str, plan: dict[str, Any]) -> None:
+        check_place(target)
         self.target = Path(target)
         self.plan = plan
         self.folder = self.target.with_name(f"{self.target.name}.parts")
@@ -66,8 +68,13 @@ class Shards:
         return [note for path in self.parts() for note in json.loads(pq.read_schema(path).metadata[b"notes"])]
 
     def join(self, said: dict[str, Any]) -> int:
-        """Writes the parts as the output, in order, removes them and returns the number of rows."""
+        """Writes the parts as the output, in order, removes them and returns the number of rows.
+
+        Raises ManifestError where one is missing: a second process at the same output has joined and removed it.
+        """
         parts = self.parts()
+        if not parts or [int(part.stem) for part in parts] != list(range(len(parts))):
+            raise ManifestError(f"{self.folder}: parts are gone; another process writes {self.target.name} too")
         schema = described(pq.read_schema(parts[0]).remove_metadata().empty_table(), said).schema
 
         with replacing(self.target) as path, pq.ParquetWriter(path, schema) as writer:

@@ -74,6 +74,7 @@ def pack(
     """
     file = open_manifest(manifest, need=["image"])
     check_packable(file.schema_arrow, manifest)
+    said = metadata(manifest)
     named = name or manifest.stem
     _check_place(folder, named, rows, most)
     rejects: list[tuple[str, str]] = []
@@ -90,7 +91,7 @@ def pack(
             raise ManifestError(f"{manifest}: no row could be packed{_most_for(rejects)}")
         _write_rejects(folder / f"{named}.rejects.csv", rejects)
         with replacing(folder / f"{named}.json") as partial:
-            partial.write_text(Index(shards, file.schema_arrow, metadata(manifest)).text(), encoding="utf-8")
+            partial.write_text(Index(shards, file.schema_arrow, said).text(), encoding="utf-8")
     except BaseException:  # an interrupt too: without their index the shards say nothing
         for shard in shards:
             (folder / shard).unlink(missing_ok=True)

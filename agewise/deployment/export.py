@@ -22,7 +22,7 @@ from agewise.data.replacing import replacing
 from agewise.deployment.runtime import FORMAT, KEY
 from agewise.model.age_model import AgeModel
 from agewise.model.calibrate import fit_temperature, tempered
-from agewise.training.run_folder import load_run
+from agewise.training.run_folder import load_run, read_json
 
 TOLERANCE = 0.1
 """Years by which a mean age may move through the export; half precision needs most of it."""
@@ -65,13 +65,13 @@ def export(
         ExportError: the file answers differently from the run by more than TOLERANCE years.
     """
     model = load_run(run).float()
+    recipe, origin = read_json(run / "recipe.json"), read_json(run / "run.json")
     size = model.settings.size
     temperature = _temperature(model, calibrate_on) if calibrate_on else 1.0
     whole = _Graph(model, temperature).eval()
     graph = _traced(whole, size)
     if half:
         _halve(graph)
-    recipe = json.loads((run / "recipe.json").read_text())
     window = model.window
     said = {
         "format": FORMAT,
@@ -83,7 +83,7 @@ def export(
         "licence": licence,
         "temperature": round(temperature, 4),
         "recipe": recipe,
-        "run": json.loads((run / "run.json").read_text()),
+        "run": origin,
     }
     helper.set_model_props(graph, {KEY: json.dumps(said)})
     with replacing(target) as partial:

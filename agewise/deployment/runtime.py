@@ -27,6 +27,8 @@ KEY = "agewise"
 """The metadata entry of an ONNX file that holds its input contract, as JSON."""
 BATCH = 64
 """Most crops run at once: at 224 pixels the activations of a small network then stay below 1 GB."""
+MOST_THREADS = 256
+"""More, ONNX Runtime would try to start for minutes."""
 
 _LOADING = (
     onnx_errors.Fail,
@@ -66,8 +68,8 @@ class OnnxModel:
         Raises:
             ModelError: no such file, not ONNX, not exported by agewise, by a newer one, or of another contract.
         """
-        if threads < 0:
-            raise ModelError(f"threads is {threads}; 0 (one a core) or more is allowed")
+        if not 0 <= threads <= MOST_THREADS:
+            raise ModelError(f"threads is {threads}; 0 (one a core) to {MOST_THREADS} is allowed")
         self.path = model_file(path)
         self._session = _session(self.path, threads)
         self.info = _metadata(self.path, self._session)

@@ -30,7 +30,7 @@ from agewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from agewise.data.replacing import replacing
+from agewise.data.replacing import check_place, replacing
 from agewise.data.shards import Shards
 from agewise.evaluation.corruptions import CORRUPTIONS, EXTRAS, LEAST_SIDE, SEVERITIES, cell_rng, corrupt
 from agewise.evaluation.corruptions.profiles import Picture, Profile
@@ -115,6 +115,7 @@ def corrupt_manifest(
     """
     corrupt(np.zeros((LEAST_SIDE, LEAST_SIDE, 3), np.uint8), kind, severity, 0, profile)  # refuses what there is not
     said = _cropped(manifest)
+    check_place(target)
     if target.exists() and target.resolve() == manifest.resolve():
         raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
     plan = {"kind": kind, "severity": severity, "profile": profile, "seed": seed, "stored": "PNG"}
@@ -164,6 +165,7 @@ def predict_cells(
     """
     _check(kinds, severities, profile, limit, batch, workers)
     given = _cropped(manifest)
+    check_place(cell_path(folder / "cells", CLEAN, 0))
     rows, total = _chosen(manifest, limit)
     said = {"step": STEP, "name": name, "manifest": manifest.name, "content": fingerprint(manifest), "rows": total}
     said |= {"frame": given["frame"], "limit": limit, "profile": profile, "seed": seed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def draw(found: Mapping[str, Stats], target: Path) -> Path:
     known = {name: one for name, one in found.items() if one.total}
     if not known:
         raise ValueError(f"{target}: no manifest has a known age to draw")
-    with replacing(target) as path:
+    with replacing(target) as path, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a name's letters then are boxes
         figure(known).savefig(path, format=ending, dpi=150)
     return target
 

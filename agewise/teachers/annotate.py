@@ -24,6 +24,7 @@ from agewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from agewise.data.replacing import check_place
 from agewise.data.shards import Shards
 from agewise.teachers.ensemble import Ensemble
 from agewise.teachers.recalibrate import Response, blurred, fit_response
@@ -32,6 +33,9 @@ Progress = Callable[[int, int], None]
 
 GROWN = 20.0
 """The age from which people who label age groups err alike; they err less on children."""
+
+EDGES = 20.0
+"""The most, in years, by which the bounds of groups may be blurred."""
 
 BOUNDS = ("age", "age_low", "age_high")
 """The columns that say what is known of a face."""
@@ -57,6 +61,7 @@ def annotate(
     if total == 0:
         raise ManifestError(f"{manifest}: no row to annotate")
     check_frame(manifest, "aligned")
+    check_place(target)
     read_manifest(manifest, columns=[*BOUNDS, "age_std"])  # a label that cannot be is found before the long work
     plan = {"manifest": fingerprint(manifest), "teacher": identity}
     if target.exists():
@@ -97,10 +102,9 @@ def recalibrate(
     """
     if metadata(manifest).get("step") == "recalibrate":
         raise ManifestError(f"{manifest} is recalibrated already; take the one that agewise annotate wrote")
-    if target.exists() and target.resolve() == manifest.resolve():
-        raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
-    if target.is_dir() or response.is_dir():
-        raise ManifestError(f"{target if target.is_dir() else response}: a folder; the name of a file is needed")
+    _check_places(manifest, fit_on or manifest, target, response)
+    if not 0 <= edge <= EDGES:
+        raise ManifestError(f"the blur of the groups' bounds is {edge:g}; 0..{EDGES:g} years is allowed")
     fitted_on = read_manifest(fit_on or manifest, need=["age_probs"])
     labelled = ~np.all([np.isnan(numbers(fitted_on, name)) for name in BOUNDS], axis=0)
     if not labelled.any():
@@ -131,6 +135,17 @@ def known(table: pa.Table) -> AgeDistribution:
     exact = ~np.isnan(age)
     groups[exact] = AgeDistribution.of_ages(age[exact]).probs
     return AgeDistribution(groups)
+
+
+def _check_places(manifest: Path, fit_on: Path, target: Path, response: Path) -> None:
+    """Raises ManifestError where an output is a folder, or would overwrite what is read or the other output."""
+    if target.is_dir() or response.is_dir():
+        raise ManifestError(f"{target if target.is_dir() else response}: a folder; the name of a file is needed")
+    for place in (target, response):
+        if place.resolve() in (manifest.resolve(), fit_on.resolve()):
+            raise ManifestError(f"{place} is the manifest that is read; give the new one another name")
+    if target.resolve() == response.resolve():
+        raise ManifestError(f"{target} is to hold the manifest and the response; give one another name")
 
 
 def _finished(target: Path, said: dict[str, Any]) -> tuple[int, list[tuple[str, str]]]:

@@ -70,8 +70,8 @@ class TrainingSettings(Settings):
     devices: int = Field(default=1, ge=-1, description="processes of one machine; -1: as many as it has devices")
     nodes: int = Field(default=1, ge=1, description="machines")
     strategy: str = Field(default="auto", description="of Lightning: ddp, ddp_spawn, fsdp ...")
-    seed: int = Field(default=0, ge=0)
-    threads: int = Field(default=0, ge=0, description="of torch; 0: as torch chooses")
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    threads: int = Field(default=0, ge=0, le=256, description="of torch; 0: as torch chooses")
 
     @model_validator(mode="after")
     def _means_something(self) -> TrainingSettings:

@@ -71,7 +71,15 @@ def _others(earlier: ModelSettings, now: ModelSettings) -> tuple[str, ...]:
 
 def _recipe(run: Path) -> Recipe:
     said = run / "recipe.json"
-    return check(json.loads(said.read_text()), Recipe, str(said))
+    return check(read_json(said), Recipe, str(said))
+
+
+def read_json(path: Path) -> Any:
+    """What a file of a run says. Raises SettingsError where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SettingsError(f"{path}: damaged ({error})") from error
 
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
@@ -130,13 +138,18 @@ def _put_back(logger: CSVLogger, path: Path, step: int) -> None:
 
 
 def refuse_another(folder: Path, recipe: Recipe) -> None:
-    """Raises SettingsError where the folder holds a run of another recipe, or of other faces."""
+    """Raises SettingsError where the folder holds a run of another recipe, or of other faces.
+
+    A run that came to nothing, with neither checkpoint nor weights, is none.
+    """
+    if not any((folder / name).exists() for name in ("last.ckpt", "model.safetensors")):
+        return
     if not (folder / "recipe.json").exists() or not (folder / "run.json").exists():
         return
     earlier = _recipe(folder)
     one, other = _deciding(earlier), _deciding(recipe)
     changed = [name for name in one if one[name] != other[name]]
-    if not changed and json.loads((folder / "run.json").read_text())["manifests"] != _manifests(recipe):
+    if not changed and read_json(folder / "run.json")["manifests"] != _manifests(recipe):
         changed = ["content of its manifests"]
     if changed:
         raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")

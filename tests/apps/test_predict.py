@@ -149,6 +149,15 @@ def test_drawings_never_meet_and_never_replace_a_photo(album: Path, model: Path,
     assert (album / "one-2.jpg").is_file()
 
 
+def test_the_table_never_replaces_a_photo(album: Path, model: Path) -> None:
+    photo = album / "one.jpg"
+    before = photo.read_bytes()
+    for given in (photo, album):
+        found = predict(given, "--model", model, "--csv", album / "sub" / ".." / "one.jpg")
+        assert "is a photo that is read; give the table another name" in str(found.exception)
+    assert photo.read_bytes() == before
+
+
 def test_one_bad_path_among_good_ones_is_a_row(album: Path, model: Path) -> None:
     (album / "empty").mkdir()
     done = predict(album / "one.jpg", album / "absent.jpg", album / "empty", "--json", "--model", model)

@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from agewise.apps.tables import splits, stats
-from agewise.data.manifest import read_manifest, write_manifest
+from agewise.data.manifest import ManifestError, read_manifest, write_manifest
 
 Run = Callable[..., str]
 
@@ -80,6 +80,15 @@ def test_official_parts_are_checked(run: Run, manifest: Path, tmp_path: Path, ca
     with pytest.raises(ValueError, match="1 of 2 persons are in more than one part"):
         splits(leaky, kind="official")
     assert "  anna is in test and train\n" in capsys.readouterr().out
+
+
+def test_official_parts_of_wrong_ages_are_refused_before_anything_is_printed(
+    run: Run, faces_of: Any, tmp_path: Path, capsys: Any
+) -> None:
+    wrong = faces_of(tmp_path / "wrong.parquet", [20, 300], subject=["a", "b"], split=["train", "test"])
+    with pytest.raises(ManifestError, match="row 1: age is 300"):
+        run("splits", wrong, "--kind", "official")
+    assert capsys.readouterr().out == ""
 
 
 def test_faces_without_a_subject_are_owned_up_to(run: Run, faces_of: Any, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from agewise.data.manifest import (
     COLUMNS,
     SCHEMA_VERSION,
     ManifestError,
+    check_frame,
     described,
     distributions,
     faults,
@@ -121,6 +122,41 @@ def test_a_truncated_manifest_is_refused(faces: pa.Table, tmp_path: Path) -> Non
     path = write_manifest(faces, tmp_path / "m.parquet")
     path.write_bytes(path.read_bytes()[:-20])
     assert "not a Parquet file" in refusal(path)
+
+
+def test_rows_that_turn_out_damaged_name_their_file(faces: pa.Table, tmp_path: Path) -> None:
+    path = write_manifest(faces, tmp_path / "m.parquet")
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + b"\xff" * 60 + data[64:])
+    assert refusal(path).startswith(f"{path}: damaged (")
+    with pytest.raises(ManifestError, match=r"m\.parquet: damaged"):
+        list(open_manifest(path).iter_batches(10))
+
+
+@pytest.mark.parametrize("image", [{"bytes": "text", "path": "a"}, {"bytes": b"a", "path": 5}, {"path": "a"}])
+def test_pictures_of_other_types_are_refused(tmp_path: Path, image: dict[str, object]) -> None:
+    assert "column image is struct<" in refusal(write_manifest(pa.table({"image": [image]}), tmp_path / "m.parquet"))
+
+
+def test_two_columns_of_one_name_are_refused(faces: pa.Table, tmp_path: Path) -> None:
+    path = write_manifest(faces.append_column("age", faces["age"]), tmp_path / "m.parquet")
+    assert refusal(path).endswith("two columns are named age; each name once is allowed")
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [(b"{broken", "agewise is not JSON"), (b"\xff", "agewise is not JSON"), (b"[1]", "is a list; a table is needed")],
+)
+def test_what_is_said_has_to_be_a_table(faces: pa.Table, tmp_path: Path, said: bytes, line: str) -> None:
+    pq.write_table(faces.replace_schema_metadata({b"agewise": said}), tmp_path / "m.parquet")
+    with pytest.raises(ManifestError, match=line):
+        metadata(tmp_path / "m.parquet")
+
+
+def test_a_margin_that_is_no_number_is_another_margin(faces: pa.Table, tmp_path: Path) -> None:
+    path = write_manifest(faces, tmp_path / "m.parquet", {"frame": "square", "margin": "wide"})
+    with pytest.raises(ManifestError, match=r"a margin of wide; 0\.5 is needed"):
+        check_frame(path, "square", 0.5)
 
 
 def test_a_missing_column_is_named_with_those_there(faces: pa.Table, tmp_path: Path) -> None:

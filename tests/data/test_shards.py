@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agewise.data.manifest import ManifestError, metadata, read_manifest
+from agewise.data.replacing import replacing
 from agewise.data.shards import Shards
 
 PLAN = {"source": "a.parquet", "size": 256}
@@ -25,11 +26,11 @@ def target(tmp_path: Path) -> Path:
 
 def test_parts_are_joined_in_order_whatever_the_order_of_writing(target: Path) -> None:
     shards = Shards(target, PLAN)
-    for index, ages in [(10, (5.0,)), (2, (3.0, 4.0)), (0, (1.0, 2.0))]:
-        shards.write(index, part(*ages), [[f"{index}.jpg", "no face found"]])
-    assert [note[0] for note in shards.notes()] == ["0.jpg", "2.jpg", "10.jpg"]
-    assert shards.join({"step": "test"}) == 5
-    assert read_manifest(target)["age"].to_pylist() == [1.0, 2.0, 3.0, 4.0, 5.0]
+    for index in (10, 2, 0, 1, 9, 3, 8, 7, 4, 5, 6):
+        shards.write(index, part(float(index)), [[f"{index}.jpg", "no face found"]])
+    assert [note[0] for note in shards.notes()] == [f"{index}.jpg" for index in range(11)]
+    assert shards.join({"step": "test"}) == 11
+    assert read_manifest(target)["age"].to_pylist() == list(range(11))
     assert metadata(target)["step"] == "test"
 
 
@@ -109,3 +110,25 @@ def test_parts_take_the_types_of_the_first(target: Path) -> None:
     shards.write(1, pa.table({"age": pa.array([None], pa.null())}))
     shards.join({})
     assert pq.read_schema(target).field("age").type == pa.float64()
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError, match=r"cannot be written: .*file is not a folder: .*m.parquet"):
+        Shards(tmp_path / "file" / "new" / "m.parquet", PLAN)
+    with pytest.raises(ValueError, match="it exists and is not a file"):
+        Shards(tmp_path, PLAN)
+    with pytest.raises(NotADirectoryError, match="is not a folder"), replacing(tmp_path / "file" / "m.parquet"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_parts_that_another_process_took_away_are_not_joined_without_a_word(tmp_path: Path) -> None:
+    target = tmp_path / "out.parquet"
+    one, other = Shards(target, {"a": 1}), Shards(target, {"a": 1})
+    one.write(0, pa.table({"x": [1]}))
+    one.join({})
+    other.write(1, pa.table({"x": [2]}))
+    with pytest.raises(ManifestError, match="parts are gone; another process writes"):
+        other.join({})
+    assert pq.read_table(target)["x"].to_pylist() == [1]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agewise.ages import AgeDistribution
@@ -145,12 +146,15 @@ def test_what_cannot_be_packed_leaves_nothing(manifest: Path, tmp_path: Path, mo
     images = pa.array([None], IMAGE)
     binary = write_manifest(pa.table({"image": images, "raw": pa.array([b""])}), tmp_path / "binary.parquet")
     none = write_manifest(pa.table({"image": images}), tmp_path / "none.parquet")
+    unsaid = tmp_path / "unsaid.parquet"
+    pq.write_table(read_manifest(manifest).replace_schema_metadata({b"agewise": b"{"}), unsaid)
     for source, options, says in [
         (binary, {}, "column raw is binary; pictures, text, numbers"),
         (none, {}, "no row could be packed, most for: no image in the row"),
         (manifest, {"name": "../x"}, r"shards cannot be named '../x'; letters"),
         (manifest, {"name": "x y"}, "shards cannot be named 'x y'"),
         (manifest, {"rows": 0}, "shards of 0 faces"),
+        (unsaid, {}, "its metadata agewise is not JSON"),
         (tmp_path / "absent.parquet", {}, "no such manifest"),
     ]:
         with pytest.raises(ManifestError, match=says):

@@ -213,6 +213,7 @@ def test_a_network_that_returns_nan_is_an_error(tiny_model: Write) -> None:
         OnnxModel(tiny_model(scale=np.nan))(crops_of(2))
 
 
-def test_threads_below_zero_are_refused(tiny_model: Write) -> None:
-    with pytest.raises(ModelError, match="threads is -1"):
-        OnnxModel(tiny_model(), threads=-1)
+@pytest.mark.parametrize("threads", [-1, 257, 10**14])
+def test_threads_that_cannot_be_are_refused(tiny_model: Write, threads: int) -> None:
+    with pytest.raises(ModelError, match=f"threads is {threads}; 0 .* to 256 is allowed"):
+        OnnxModel(tiny_model(), threads=threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from agewise import metrics
 from agewise.ages import AgeDistribution
@@ -120,6 +122,15 @@ def test_an_unreadable_image_is_a_row_with_its_reason(write, predict, tmp_path) 
     assert overall.n == 3
     assert sum(overall.dropped.values()) == 3
     assert overall.dropped["no image in the row"] == 1
+
+
+def test_one_crop_of_another_size_does_not_drop_the_others(write, predict) -> None:
+    small = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(small, "PNG")
+    path = predict(write([20] * 5, {0: {"bytes": small.getvalue(), "path": None}}, age=[20.0] * 5), batch=5)
+    errors = pq.read_table(path)["error"].to_pylist()
+    assert errors[1:] == [None] * 4
+    assert errors[0].startswith("the crop has 1 pixels a side, most have ")
 
 
 def test_a_batch_in_which_nothing_can_be_read_is_not_predicted(write, predict) -> None:

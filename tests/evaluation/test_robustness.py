@@ -191,6 +191,10 @@ def test_manifests_that_cannot_be_used_are_one_line(write, cells, tmp_path) -> N
     clean = write(2)
     with pytest.raises(ManifestError, match="is the manifest that is read"):
         corrupt_manifest(clean, clean, "pixelate", 1)
+    with pytest.raises(NotADirectoryError, match="is not a folder"):
+        corrupt_manifest(clean, clean / "c.parquet", "pixelate", 1)
+    with pytest.raises(ValueError, match="it exists and is not a file"):
+        corrupt_manifest(clean, tmp_path, "pixelate", 1)
     corrupt_manifest(clean, tmp_path / "c.parquet", "pixelate", 2)
     with pytest.raises(ManifestError, match=r"corrupted already \(pixelate 2\)"):
         cells(tmp_path / "c.parquet")

@@ -204,6 +204,10 @@ def test_the_picture_has_a_line_a_manifest_and_steps_for_groups(write: Any, tmp_
     assert [file.name for file in png.parent.iterdir()] == ["a.PNG"]
 
 
+def test_a_name_in_letters_that_the_font_lacks_is_drawn_in_silence(write: Any, tmp_path: Path) -> None:
+    draw({"\u4eba": stats(write(age=floats(20)))}, tmp_path / "ages.png")  # warnings are errors here
+
+
 def test_lines_of_many_manifests_differ_in_colour_or_mark(write: Any) -> None:
     one = stats(write(age=floats(3)))
     lines = figure({str(n): one for n in range(56)}).axes[0].get_lines()[:56]

@@ -205,3 +205,21 @@ def test_what_cannot_be_recalibrated_leaves_nothing(
     with pytest.raises(ManifestError, match="no column age_probs"):
         recalibrate(source, tmp_path / "new" / "fixed.parquet", tmp_path / "new" / "r.json")
     assert not (tmp_path / "new").exists()
+
+
+def test_recalibration_never_overwrites_what_it_reads(tmp_path: Path, faces_of: Write) -> None:
+    source = faces_of(tmp_path / "faces.parquet", np.tile(np.arange(2.0, 82.0), 2), side=8)
+    soft, other, new = (tmp_path / name for name in ("soft.parquet", "other.parquet", "new"))
+    annotate(source, flattened, soft, identity="flat")
+    other.write_bytes(soft.read_bytes())
+    before = soft.read_bytes()
+    for target, response in ((soft, new), (new, soft), (other, new), (new, other)):
+        with pytest.raises(ManifestError, match="is the manifest that is read"):
+            recalibrate(soft, target, response, fit_on=other)
+    with pytest.raises(ManifestError, match="new is to hold the manifest and the response"):
+        recalibrate(soft, new, new)
+    for edge in (-1.0, 1e9, float("nan"), float("inf")):
+        with pytest.raises(ManifestError, match=r"blur .* is .*; 0..20 years is allowed"):
+            recalibrate(soft, new, tmp_path / "r.json", constrain=True, edge=edge)
+    assert soft.read_bytes() == other.read_bytes() == before
+    assert not new.exists()

@@ -23,7 +23,7 @@ from agewise.training.fit import _ramped_mean, train
 from agewise.training.loading import EpochSampler
 from agewise.training.losses import LOSSES
 from agewise.training.module import AgeModule
-from agewise.training.run_folder import load_run
+from agewise.training.run_folder import load_run, read_json
 
 Make = Callable[..., Any]
 
@@ -268,6 +268,23 @@ def test_a_head_and_a_loss_must_fit(tmp_path: Path) -> None:
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"not a run folder \(it has no recipe.json\)"):
         load_run(tmp_path)
+
+
+def test_a_damaged_recipe_or_record_names_its_file(tmp_path: Path, tiny_run: Path) -> None:
+    for name in ("model.safetensors", "recipe.json", "run.json"):
+        (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
+    (tmp_path / "recipe.json").write_text('{"name": "ti')
+    with pytest.raises(SettingsError, match=r"recipe.json: damaged \("):
+        load_run(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(SettingsError, match=r"run.json: damaged \("):
+        read_json(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize("setting", [{"threads": 99999}, {"seed": 2**32}])
+def test_numbers_that_torch_or_numpy_cannot_take_are_refused(tmp_path: Path, tiny_recipe: Make, setting: Any) -> None:
+    with pytest.raises(SettingsError, match=r"training\.(threads|seed): Input should be less than"):
+        tiny_recipe(tmp_path / "m.parquet", tmp_path, training=setting)
 
 
 def test_faces_are_drawn_by_weight_and_otherwise_without_repeats() -> None:
