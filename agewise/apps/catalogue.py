@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 from collections import Counter
 from typing import Annotated, Any
@@ -45,7 +46,7 @@ def heads(as_json: Json = False) -> None:
 
 
 def models(
-    pattern: Annotated[str | None, typer.Argument(help="Names of timm's, such as '*vit_tiny*'; else our own.")] = None,
+    pattern: Annotated[str | None, typer.Argument(help="Names, such as '*vit_tiny*'; our own if none.")] = None,
     as_json: Json = False,
 ) -> None:
     """The networks that a recipe may name, with parameters and multiply-adds as they are counted here."""
@@ -57,9 +58,10 @@ def models(
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
         return
+    width = max(len(row.name) for row in rows)
     for row in rows:
-        parameters = f"{row.parameters / 1e6:7.2f} M parameters"
-        print(f"{row.name:18} {row.pixels:3d} px {parameters} {row.operations / 1e6:9.1f} M multiply-adds  {row.says}")
+        sizes = f"{row.parameters / 1e6:7.2f} M parameters {row.operations / 1e6:9.1f} M multiply-adds"
+        print(f"{row.name:{width}} {row.pixels:3d} px {sizes}  {row.says}")
     if pattern is None:
         print("and every network of timm: agewise models 'PATTERN' lists those of a name")
 
@@ -68,15 +70,16 @@ def _names(pattern: str | None) -> list[str]:
     from agewise.model import mivolo, swinface
     from agewise.model.students import STUDENTS
 
+    own = [*STUDENTS, *mivolo.CONFIGURATIONS, *swinface.CONFIGURATIONS]
     if pattern is None:
-        return [*STUDENTS, *mivolo.CONFIGURATIONS, *swinface.CONFIGURATIONS]
+        return own
     import timm
 
-    names: list[str] = timm.list_models(pattern)
+    names: list[str] = [*fnmatch.filter(own, pattern), *timm.list_models(pattern)]
     if not names:
-        raise ValueError(f"timm has no network like {pattern!r}; '*' stands for any letters, as in 'mobilenet*'")
+        raise ValueError(f"there is no network like {pattern!r}; '*' stands for any letters, as in 'mobilenet*'")
     if len(names) > MOST:
-        raise ValueError(f"{len(names)} of timm's networks are like {pattern!r}; {MOST} are counted at the most")
+        raise ValueError(f"{len(names)} networks are like {pattern!r}; {MOST} are counted at the most")
     return names
 
 

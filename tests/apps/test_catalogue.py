@@ -34,11 +34,13 @@ def test_timms_networks_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     (row,) = json.loads(capsys.readouterr().out)
     assert (row["name"], row["pixels"]) == ("test_resnet", 160)
     assert 3e5 < row["parameters"] < 6e5
+    models("mivolo_tiny")
+    assert "Kuprashevich and Tolstykh 2023" in capsys.readouterr().out
     models("test_resnet")
     assert "of timm, without a classifier" in capsys.readouterr().out
 
 
-NO = "timm has no network like .nothing"
+NO = "there is no network like .nothing"
 
 
 @pytest.mark.parametrize(("pattern", "said"), [("nothing*", NO), ("*", "40 are counted at the most")])
