@@ -71,3 +71,9 @@ def test_a_source_is_one_short_module() -> None:
         assert Path(inspect.getfile(read)) == folder / f"{source}.py"
         assert len((folder / f"{source}.py").read_text().splitlines()) <= 120
     assert not set(NUMBERS) & set(COLUMNS)
+
+
+def test_every_source_has_a_page() -> None:
+    pages = Path(__file__).parents[3] / "docs" / "sources"
+    assert {page.stem for page in pages.glob("*.md")} == set(SOURCES)
+    assert all(f"# {name}\n" in (pages / f"{name}.md").read_text() for name in SOURCES)
