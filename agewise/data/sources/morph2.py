@@ -13,7 +13,7 @@ _NEED = ["id_num", "race", "gender", "age", "photo"]
 
 
 def read(tree: Tree) -> Iterator[Entry]:
-    """Every row; subject is id_num. The owners give no parts, and random ones share people (docs/sources.md)."""
+    """Every row; subject is id_num. The owners give no parts; random ones share people (docs/sources/morph2.md)."""
     here = tree.locate("[Mm][Oo][Rr][Pp][Hh]*.csv")
     for table in here.glob("[Mm][Oo][Rr][Pp][Hh]*.csv"):
         for row in records(here, table, _NEED):
