@@ -1,6 +1,6 @@
 #!/bin/sh
 # The paper's recipe and ours, on the same network, faces and number of passes; and the two networks of several inputs
-# or tasks, which train on a CPU. Then each is scored. About 25 minutes on one core; the figures are in recipes/README.md.
+# or tasks, which train on a CPU. Then each is scored. The faces at 128 pixels are those of `benchmarks/heads.py run 0`. About 25 minutes on one core; the figures are in recipes/README.md.
 #   sh benchmarks/recipes.sh
 set -e
 agewise=${AGEWISE:-.venv/bin/agewise}
@@ -23,3 +23,6 @@ for run in paper modern swinface-small mivolo-small; do
         $agewise evaluate runs/recipes/$run work/$set.parquet --out work/reports/recipes-$run-$set --threads 1
     done
 done
+reports=work/reports/recipes
+$agewise compare $reports-modern-utkface-dev $reports-modern-fairface-val $reports-paper-utkface-dev $reports-paper-fairface-val \
+    --out work/reports/compare-recipes

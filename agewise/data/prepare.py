@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 from collections import Counter
@@ -16,7 +15,8 @@ import pyarrow as pa
 
 from agewise.data.crops import parts
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, faults, fingerprint, metadata, open_manifest
-from agewise.data.replacing import check_place, replacing
+from agewise.data.rejects import write_rejects
+from agewise.data.replacing import check_place
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
 from agewise.faces.detect import Detector, Face, nearest_centre
@@ -109,7 +109,7 @@ def prepare(
             count += len(table)
             progress(count, pictures.count)
     dropped = [(picture, reason) for picture, reason in shards.notes()]
-    _write_rejects(target.with_suffix(".rejects.csv"), dropped)
+    write_rejects(target.with_suffix(".rejects.csv"), dropped)
     if not shards.rows():
         reason = Counter(reason for _, reason in dropped).most_common(1)[0][0]
         shards.drop()
@@ -182,11 +182,3 @@ def _schema(given: pa.Schema) -> pa.Schema:
 
 def _name(row: Row, number: int) -> str:
     return str((row["image"] or {}).get("path") or f"row {number}")
-
-
-def _write_rejects(path: Path, rejects: list[tuple[str, str]]) -> None:
-    """One line a picture: which and why."""
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["picture", "reason"])
-        writer.writerows(rejects)

@@ -7,7 +7,6 @@ of another origin are read where their samples have a picture and an age.
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 import tarfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from agewise.data.manifest import ManifestError, faults, metadata, open_manifest
+from agewise.data.rejects import write_rejects
 from agewise.data.replacing import replacing
 from agewise.data.sample_rows import Foreign, Index, Own, check_packable, files_of, is_picture, read_index
 from agewise.data.samples import samples
@@ -89,7 +89,7 @@ def pack(
                 shards[place.name], first = _fill(partial, first, waiting, rows, most)
         if not shards:
             raise ManifestError(f"{manifest}: no row could be packed{_most_for(rejects)}")
-        _write_rejects(folder / f"{named}.rejects.csv", rejects)
+        write_rejects(folder / f"{named}.rejects.csv", rejects, "sample")
         with replacing(folder / f"{named}.json") as partial:
             partial.write_text(Index(shards, file.schema_arrow, said).text(), encoding="utf-8")
     except BaseException:  # an interrupt too: without their index the shards say nothing
@@ -182,7 +182,7 @@ def unpack(
         rejects = [(name, reason) for name, reason in parts.notes()] if run.part else []
         if not run.rows:
             raise ManifestError(f"{tars[0]}: not one sample could be used{_most_for(rejects)}")
-        _write_rejects(out.with_suffix(".rejects.csv"), rejects)
+        write_rejects(out.with_suffix(".rejects.csv"), rejects, "sample")
         remarks = reader.remarks()
         said = index.said if index else {"step": "unpack", "tars": [str(tar) for tar in tars], "remarks": remarks}
         rows = parts.join(said)
@@ -288,11 +288,3 @@ def _index(tars: Sequence[Path], sources: Sequence[Path]) -> Index | None:
 def _most_for(rejects: Sequence[tuple[str, str]]) -> str:
     most = Counter(reason for _, reason in rejects).most_common(1)
     return f", most for: {most[0][0]}" if most else ""
-
-
-def _write_rejects(path: Path, rejects: Sequence[tuple[str, str]]) -> None:
-    """One line a sample: which and why."""
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["sample", "reason"])
-        writer.writerows(rejects)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from agewise.ages import Decision
 from agewise.data.manifest import ManifestError, metadata, numbers, open_manifest, read_manifest
 from agewise.evaluation import groups as by
-from agewise.evaluation.evaluate import LABELS, PREDICTED, decided, labels_of, scored_faces
-from agewise.evaluation.gate_faces import names_of
+from agewise.evaluation.evaluate import LABELS, PREDICTED, decided, labels_of, names_of, scored_faces
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES, MAIN, UNKNOWN, Estimate, Faces, Gap, Labels, Score
 from agewise.evaluation.significance import Ranking, rank
 from agewise.metrics import bootstrap

@@ -137,7 +137,7 @@ def evaluate(
     age, low, high = (numbers(table, column) for column in ("age", "age_low", "age_high"))
     bands = bands_of(age) if labels == "age" else group_names(low, high)
     order = list(BANDS) if labels == "age" else bands[np.argsort(low)].tolist()
-    names = {column: _names(path, table, column) for column in groups if column in table.column_names}
+    names = {column: names_of(path, table, column) for column in groups if column in table.column_names}
     by_group = {column: score_by(found, faces, resamples) for column, found in names.items()}
     gaps = {column: gap(by_group[column], names[column], faces, labels, resamples) for column in names}
     return Report(
@@ -148,7 +148,7 @@ def evaluate(
         labels=labels,
         decision=decision,
         audit=_audited(audit),
-        kinds=_kinds(table),
+        kinds=kinds_of(table),
         resampled="subjects" if len(np.unique(faces.unit)) < len(table) else "faces",
         overall=score("all", faces, resamples),
         bands=score_by(bands, faces, resamples, order),
@@ -214,7 +214,7 @@ def _audited(path: Path | None) -> str:
     return f"Audit {path.name} of {names}: {'; '.join(leaks) or 'no leak'}"
 
 
-def _kinds(table: pa.Table) -> dict[str, int]:
+def kinds_of(table: pa.Table) -> dict[str, int]:
     """How many rows have each kind of age (real, apparent, group, estimated), where the manifest says so."""
     if "age_kind" not in table.column_names:
         return {}
@@ -260,7 +260,7 @@ def _values(table: pa.Table, labels: Labels, pred: Floats) -> dict[str, Floats]:
     return age_values(pred, np.column_stack([low, high]), distributions(table), age, std)
 
 
-def _names(path: Path, table: pa.Table, column: str) -> NDArray[np.str_]:
+def names_of(path: Path, table: pa.Table, column: str) -> NDArray[np.str_]:
     """The group of every row, as text."""
     names = np.array([UNKNOWN if value is None else str(value) for value in table[column].to_pylist()])
     if len(found := np.unique(names)) > MOST_GROUPS:

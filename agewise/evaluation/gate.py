@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution, Decision
 from agewise.data.manifest import ManifestError, metadata, read_manifest
-from agewise.evaluation.evaluate import PREDICTED
-from agewise.evaluation.gate_faces import Faces, kinds_of, names_of, read_faces, sides, why_dropped
+from agewise.evaluation.evaluate import PREDICTED, kinds_of, names_of
+from agewise.evaluation.gate_faces import Faces, read_faces, sides, why_dropped
 from agewise.evaluation.groups import UNKNOWN, group_names
 from agewise.evaluation.nist_cells import Cells, nist_error
 from agewise.evaluation.rates import Flags, Rate, difference, large, rate

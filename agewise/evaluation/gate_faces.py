@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from numpy.typing import NDArray
 from agewise.ages import AgeDistribution, Decision
 from agewise.data.manifest import ManifestError, distributions, numbers
 from agewise.data.sources.labels import sex
-from agewise.evaluation.evaluate import LABELS, MOST_GROUPS
-from agewise.evaluation.groups import UNKNOWN
+from agewise.evaluation.evaluate import LABELS
 from agewise.evaluation.rates import Flags
 from agewise.metrics import Floats
 
@@ -83,18 +81,3 @@ def sides(ages: AgeDistribution, threshold: int) -> tuple[Floats, Floats]:
     """The probabilities (N,) below the threshold and from it on; class k of a distribution is k completed years."""
     below, above = ages.probs[:, :threshold].sum(axis=1), ages.probs[:, threshold:].sum(axis=1)
     return below.round(6), above.round(6)  # as above: 0.05 may come back as 0.0500000007
-
-
-def names_of(path: Path, table: pa.Table, column: str) -> NDArray[np.str_]:
-    """The group of every row, as text."""
-    names = np.array([UNKNOWN if value is None else str(value) for value in table[column].to_pylist()])
-    if len(found := np.unique(names)) > MOST_GROUPS:
-        raise ManifestError(f"{path}: column {column} has {len(found)} values; a group has at most {MOST_GROUPS}")
-    return names
-
-
-def kinds_of(table: pa.Table) -> dict[str, int]:
-    """How many ages are real, apparent or estimated, where the manifest says so."""
-    if "age_kind" not in table.column_names:
-        return {}
-    return dict(Counter(str(kind) for kind in table["age_kind"].to_pylist() if kind is not None))

@@ -15,9 +15,10 @@ Table = tuple[str, list[str], list[list[str]]]
 """A title, the head and the rows of a table, as text."""
 
 
-def markdown(title: str, facts: Sequence[str], tables: Sequence[Table]) -> str:
-    """Facts as a list and the tables below, each under its title."""
+def markdown(title: str, facts: Sequence[str], tables: Sequence[Table], picture: str = "") -> str:
+    """Facts as a list, a picture (as Markdown) and the tables below, each under its title."""
     lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
+    lines += [picture, ""] if picture else []
     for name, head, rows in tables:
         cells = [[cell.replace("|", "\\|") for cell in row] for row in [head, ["---"] * len(head), *rows]]
         lines += [f"## {name}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]

@@ -19,6 +19,7 @@ from agewise.data.replacing import replacing
 from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, EXTRAS, SEVERITIES
 from agewise.evaluation.corruptions.profiles import Profile
 from agewise.evaluation.groups import CONFIDENCE, MAIN, UNKNOWN, Estimate, Faces, Labels, Score, score, score_by
+from agewise.evaluation.page import markdown
 from agewise.evaluation.robustness import CLEAN, PREDICTED, cell_path, known_ages, made_so
 from agewise.metrics import Floats, covered, errors, excesses, inside_group
 
@@ -172,12 +173,8 @@ def to_json(found: Robustness) -> str:
 
 def to_markdown(found: Robustness) -> str:
     """The scores as Markdown tables, with the published ones where those are comparable in kind."""
-    lines = [f"# {found.model} on corrupted {found.manifest}", "", *(f"- {fact}" for fact in facts(found)), ""]
-    lines += ["![Heat map of kinds and severities](robustness.png)", ""]
-    for title, head, rows in tables(found):
-        cells = [[cell.replace("|", "\\|") for cell in row] for row in [head, ["---"] * len(head), *rows]]
-        lines += [f"## {title}", "", *(f"| {' | '.join(row)} |" for row in cells), ""]
-    return "\n".join(lines)
+    title = f"{found.model} on corrupted {found.manifest}"
+    return markdown(title, facts(found), list(tables(found)), "![Heat map of kinds and severities](robustness.png)")
 
 
 def facts(found: Robustness) -> list[str]:

@@ -164,7 +164,7 @@ def test_what_cannot_be_packed_leaves_nothing(manifest: Path, tmp_path: Path, mo
     def broken(*_arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agewise.data.tars._write_rejects", broken)
+    monkeypatch.setattr("agewise.data.tars.write_rejects", broken)
     with pytest.raises(KeyboardInterrupt):
         pack(manifest, tmp_path / "tars", rows=10)
     assert not list((tmp_path / "tars").glob("*"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import inspect
 import tarfile
@@ -18,7 +17,7 @@ import pyarrow as pa
 
 import agewise
 from agewise.data.manifest import COLUMNS, IMAGE, faults
-from agewise.data.replacing import replacing
+from agewise.data.rejects import write_rejects
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.data.sources import SOURCES
 from agewise.data.sources.entry import Remark, Row, Skipped
@@ -82,7 +81,7 @@ def import_source(
         if not run.rows:
             most = f", most for: {next(iter(counts))}" if counts else ""
             raise SourceError(f"{root}: not one row of {source} could be used{most}")
-        _write_rejects(out.with_suffix(".rejects.csv"), skipped)
+        write_rejects(out.with_suffix(".rejects.csv"), skipped)
         rows = shards.join({**said, "version": agewise.__version__, "skipped": counts, "remarks": run.remarks})
     finally:
         if shards.folder.exists():
@@ -210,11 +209,3 @@ def _schema(row: Row) -> pa.Schema:
     types = {**COLUMNS, **dict.fromkeys(NUMBERS, pa.float64()), **dict.fromkeys(COUNTS, pa.int64()), "image": IMAGE}
     types |= {name: pa.list_(pa.float64(), count) for name, count in _LISTS.items()}
     return pa.schema([(name, types.get(name, pa.string())) for name in row])
-
-
-def _write_rejects(path: Path, rejects: list[tuple[str, str]]) -> None:
-    """One line a picture: which and why."""
-    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["picture", "reason"])
-        writer.writerows(rejects)

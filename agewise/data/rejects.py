@@ -1,0 +1,17 @@
+"""What a step left out, each with its reason: the file beside a manifest that ends in `.rejects.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from agewise.data.replacing import replacing
+
+
+def write_rejects(path: Path, rejects: Sequence[tuple[str, str]], what: str = "picture") -> None:
+    """One line each: which and why. what: the heading of the first column."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", errors="replace", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow([what, "reason"])
+        writer.writerows(rejects)
