@@ -9,9 +9,8 @@ others, unless the earlier split is given to `keep`.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,10 @@ from numpy.typing import NDArray
 from agewise.data.manifest import (
     ManifestError,
     described,
-    distributions,
-    first_fault,
     metadata,
-    numbers,
     open_manifest,
 )
+from agewise.data.persons import Keys, batches, keys_of, names_of, read_persons, rows_of
 from agewise.data.replacing import replacing
 from agewise.metrics import Floats
 
@@ -46,10 +43,8 @@ SHARES: dict[str, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 """The shares of a holdout, which sum to 1."""
 
 Progress = Callable[[int, int], None]
-Keys = NDArray[np.uint64]
 
 _ROWS = 1000
-_LABELS = ("age", "age_low", "age_high", "age_std", "age_probs")
 _DECADES = 11  # of age: 0..9, 10..19 ... 90 and above, and the unknown age
 
 
@@ -89,7 +84,7 @@ def split(
     wanted = _parts(kind, folds, shares)
     if target.exists() and target.samefile(manifest):
         raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
-    keys, ages, named = _read(manifest, seed)
+    keys, ages, named = read_persons(manifest, seed)
     persons, of_row = np.unique(keys, return_inverse=True)
     _check_persons(manifest, len(persons), kind, folds, named)
     said = {"kind": kind, "seed": seed, "even": even, "shares": dict(wanted)}
@@ -106,7 +101,7 @@ def split(
     title = np.array(list(wanted), dtype=object)
 
     def named_parts(names: list[str]) -> list[str]:
-        return list(title[part[np.searchsorted(persons, _keys(names, seed))]])
+        return list(title[part[np.searchsorted(persons, keys_of(names, seed))]])
 
     counts = _write(manifest, target, named_parts, said, progress)
     return Split({name: counts[name] for name in wanted}, len(persons), len(keys) - named)
@@ -121,13 +116,13 @@ def official(manifest: Path) -> tuple[Split, dict[str, list[str]]]:
     faces: Counter[str] = Counter()
     parts_of: dict[int, set[str]] = {}
     named = done = 0
-    for table in _tables(manifest, ["split"]):
+    for table in rows_of(manifest, ["split"]):
         parts = table["split"].to_pylist()
         if not all(parts):
             raise ManifestError(f"{manifest}: row {done + [bool(part) for part in parts].index(False)} has no split")
         faces.update(parts)
-        names, some = _persons(table, manifest, done)
-        for key, part in zip(_keys(names, 0).tolist(), parts, strict=True):
+        names, some = names_of(table, manifest, done)
+        for key, part in zip(keys_of(names, 0).tolist(), parts, strict=True):
             parts_of.setdefault(key, set()).add(part)
         named, done = named + some, done + len(table)
     if not total:
@@ -135,6 +130,21 @@ def official(manifest: Path) -> tuple[Split, dict[str, list[str]]]:
     leaks = {key: sorted(parts) for key, parts in parts_of.items() if len(parts) > 1}
     ordered = {name: faces[name] for name in sorted(faces, key=_order)}
     return Split(ordered, len(parts_of), total - named), _by_name(manifest, leaks)
+
+
+def fold_of_rows(manifest: Path, folds: int, seed: int = 0) -> NDArray[np.intp]:
+    """The fold (N,), 0..folds - 1, of each row, as `split` deals them out, without a file written.
+
+    Raises ManifestError on folds below 2 or above the persons, or a fold without anybody.
+    """
+    shares = _parts("folds", folds, {})
+    keys, _, named = read_persons(manifest, seed)
+    persons, of_row = np.unique(keys, return_inverse=True)
+    _check_persons(manifest, len(persons), "folds", folds, named)
+    part = _drawn(persons, np.full(len(persons), -1), shares)
+    if len(np.unique(part)) < folds:
+        raise ManifestError(f"{manifest}: {len(persons)} persons leave one of {folds} folds empty; take fewer")
+    return part[of_row]
 
 
 def folds_of(manifest: Path) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.intp]]]:
@@ -153,24 +163,6 @@ def folds_of(manifest: Path) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np
         raise ManifestError(f"{manifest}: column split has {len(names)} parts; at least 2 folds are needed")
     for number in sorted(range(len(names)), key=lambda number: _order(names[number])):
         yield names[number], np.flatnonzero(part != number), np.flatnonzero(part == number)
-
-
-def batches(
-    file: pq.ParquetFile, rows: int, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
-) -> Iterator[pa.Table]:
-    """The rows in order, `rows` at a time at the most, one row group after the other.
-
-    A single pass over many row groups would hold all that it has read, 460 MB of fairface-train (pyarrow 26).
-    """
-    for group in range(file.num_row_groups) if groups is None else groups:
-        for batch in file.iter_batches(rows, row_groups=[group], columns=columns):
-            yield pa.Table.from_batches([batch])
-
-
-def person_keys(table: pa.Table) -> Keys:
-    """One number for each row that has a subject, equal for the same subject: what counts persons in little memory."""
-    names = table["subject"].drop_null().to_pylist() if "subject" in table.column_names else []
-    return _keys([name for name in names if name], 0)
 
 
 def _parts(kind: str, folds: int, shares: Mapping[str, float]) -> dict[str, float]:
@@ -244,9 +236,9 @@ def _earlier(keep: Path, persons: Keys, names: list[str], seed: int) -> NDArray[
     part_of: dict[int, str] = {}
     done = 0
     open_manifest(keep, need=["split"])
-    for table in _tables(keep, ["split"]):
-        who, _ = _persons(table, keep, done)
-        for key, name, part in zip(_keys(who, seed).tolist(), who, table["split"].to_pylist(), strict=True):
+    for table in rows_of(keep, ["split"]):
+        who, _ = names_of(table, keep, done)
+        for key, name, part in zip(keys_of(who, seed).tolist(), who, table["split"].to_pylist(), strict=True):
             if part not in names:
                 raise ManifestError(f"{keep}: its parts have {part!r}; the new ones are {', '.join(names)}")
             if part_of.setdefault(key, part) != part:
@@ -254,65 +246,6 @@ def _earlier(keep: Path, persons: Keys, names: list[str], seed: int) -> NDArray[
         done += len(table)
     number = {name: place for place, name in enumerate(names)}
     return np.array([number[part_of[key]] if key in part_of else -1 for key in persons.tolist()], dtype=np.intp)
-
-
-def _read(manifest: Path, seed: int) -> tuple[Keys, Floats, int]:
-    """Of every row the person's key and the age, 16 bytes a row, and how many rows have a subject."""
-    keys: list[Keys] = [np.empty(0, np.uint64)]
-    ages: list[Floats] = [np.empty(0)]
-    named = done = 0
-    for table in _tables(manifest, _LABELS):
-        if (fault := first_fault(table)) is not None:
-            raise ManifestError(f"{manifest}: row {done + fault[0]}: {fault[1]}")
-        names, some = _persons(table, manifest, done)
-        keys.append(_keys(names, seed))
-        ages.append(_ages(table))
-        named, done = named + some, done + len(table)
-    return np.concatenate(keys), np.concatenate(ages), named
-
-
-def _tables(manifest: Path, columns: Any) -> Iterator[pa.Table]:
-    """The rows in order with the columns named, and their pictures only where a row group has a row without subject."""
-    file = open_manifest(manifest)
-    wanted = [name for name in (*columns, "subject") if name in file.schema_arrow.names]
-    for group in range(file.num_row_groups):
-        pictured = "subject" not in wanted or not all(file.read_row_group(group, ["subject"])["subject"].to_pylist())
-        names = [*wanted, "image"] if pictured and "image" in file.schema_arrow.names else wanted
-        yield from batches(file, _ROWS, names, [group])
-
-
-def _persons(table: pa.Table, manifest: Path, first: int) -> tuple[list[str], int]:
-    """Who is on each row, its subject or else its picture, and how many rows have a subject."""
-    has = table.column_names
-    names: list[Any] = table["subject"].to_pylist() if "subject" in has else [None] * len(table)
-    unnamed = [row for row, name in enumerate(names) if not name]
-    images = table["image"].take(pa.array(unnamed, pa.int64())).to_pylist() if "image" in has else [None] * len(unnamed)
-    for row, image in zip(unnamed, images, strict=True):
-        known = image or {}
-        if known.get("bytes"):
-            names[row] = f"sha256:{hashlib.sha256(known['bytes']).hexdigest()}"
-        elif known.get("path"):
-            names[row] = f"path:{known['path']}"
-        else:
-            raise ManifestError(f"{manifest}: row {first + row} has no subject and no image; who it is must be known")
-    return names, len(names) - len(unnamed)
-
-
-def _keys(names: list[str], seed: int) -> Keys:
-    key = str(seed).encode()
-    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest() for name in names)
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
-
-
-def _ages(table: pa.Table) -> Floats:
-    """The age (N,) of each face, or its group's middle, or its distribution's mean; NaN where none is known."""
-    age = numbers(table, "age")
-    middle = (numbers(table, "age_low") + numbers(table, "age_high")) / 2
-    age = np.where(np.isnan(age), middle, age)
-    if "age_probs" in table.column_names:
-        told = np.isnan(age) & table["age_probs"].is_valid().to_numpy()
-        age[told] = distributions(table.filter(pa.array(told))).mean
-    return age
 
 
 def _write(
@@ -331,7 +264,7 @@ def _write(
     with replacing(target) as path, pq.ParquetWriter(path, schema) as writer:
         for table in batches(file, _ROWS):
             _check_paths(table, manifest, target)
-            parts = parts_of(_persons(table, manifest, done)[0])
+            parts = parts_of(names_of(table, manifest, done)[0])
             faces.update(parts)
             writer.write_table(_with_split(table, parts).cast(schema))
             done += len(table)
@@ -359,9 +292,9 @@ def _by_name(manifest: Path, leaks: dict[int, list[str]]) -> dict[str, list[str]
     """The leaks under the persons' names, which are read again only for them."""
     found: dict[str, list[str]] = {}
     done = 0
-    for table in _tables(manifest, []) if leaks else ():
-        names, _ = _persons(table, manifest, done)
-        found |= {n: leaks[k] for n, k in zip(names, _keys(names, 0).tolist(), strict=True) if k in leaks}
+    for table in rows_of(manifest, []) if leaks else ():
+        names, _ = names_of(table, manifest, done)
+        found |= {n: leaks[k] for n, k in zip(names, keys_of(names, 0).tolist(), strict=True) if k in leaks}
         done += len(table)
     return dict(sorted(found.items()))
 

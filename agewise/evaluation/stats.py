@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution
 from agewise.data.manifest import ManifestError, distributions, first_fault, numbers, open_manifest
-from agewise.data.splits import batches, person_keys
+from agewise.data.persons import batches, person_keys
 from agewise.metrics import Floats
 
 GROUPS: dict[str, tuple[int, int]] = {
