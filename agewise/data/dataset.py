@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,21 @@ class Faces(Dataset[dict[str, Any]]):
         self.pairs, self.tasks = bodies, dict(tasks or {})
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
         self.manifest = manifest
+        self.rows = np.arange(len(self.targets))
         self.epoch = 0
+
+    def only(self, rows: NDArray[np.intp]) -> Faces:
+        """These faces alone, by their numbers here; the pictures stay where they are."""
+        chosen = copy(self)
+        chosen.rows = self.rows[rows]
+        chosen.targets, chosen.weights, chosen.group_only = (
+            self.targets[rows],
+            self.weights[rows],
+            self.group_only[rows],
+        )
+        chosen.low, chosen.high = self.low[rows], self.high[rows]
+        chosen.tasks = {name: known[rows] for name, known in self.tasks.items()}
+        return chosen
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -82,15 +97,15 @@ class Faces(Dataset[dict[str, Any]]):
         return paper_view(crop, region_of(self.window, len(crop)), self.size, self.policy.policy, rng)
 
     def _crop(self, index: int) -> NDArray[np.uint8]:
-        decoded = _decoded(self.images[index])
+        decoded = _decoded(self.images[int(self.rows[index])])
         if decoded is None or decoded.shape[0] != decoded.shape[1]:
             wanted = "square picture that can be read (agewise prepare makes them)"
-            raise ManifestError(f"{self.manifest}: row {index} has no {wanted}")
+            raise ManifestError(f"{self.manifest}: row {self.rows[index]} has no {wanted}")
         return decoded
 
     def _body(self, index: int) -> NDArray[np.uint8]:
         """The body in its letterbox (size, size, 3), or black where the row has none."""
-        decoded = _decoded(self.bodies[index]) if self.bodies is not None else None
+        decoded = _decoded(self.bodies[int(self.rows[index])]) if self.bodies is not None else None
         if decoded is None:
             return np.zeros((self.size, self.size, 3), np.uint8)
         return letterbox(decoded, self.size)

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from agewise.data.augment import Augmentation
 from agewise.data.choice import Choice, checked_options
 from agewise.data.settings import Settings, read_settings
+from agewise.data.targets import TargetSettings
 from agewise.model.age_model import ModelSettings
 from agewise.model.heads import HEADS
 from agewise.training.losses import HANDED, LOSSES, losses_for
@@ -25,6 +26,20 @@ class DataSettings(Settings):
     reweight: float = Field(default=0.0, ge=0, le=1, description="the same of each face's weight in the loss")
     workers: int = Field(default=2, ge=0, le=64)
     limit: int | None = Field(default=None, ge=1, description="learn from the first rows only")
+    ages: tuple[float, float] | None = Field(default=None, description="learn only from faces of these ages, in years")
+    folds: int | None = Field(default=None, ge=2, description="deal the faces out by person into so many folds")
+    fold: int = Field(default=0, ge=0, description="of the folds: not learned from, and looked at where no valid is")
+    target: TargetSettings = TargetSettings()
+
+    @model_validator(mode="after")
+    def _there(self) -> DataSettings:
+        if self.fold >= (self.folds or 1):
+            raise ValueError(f"fold is {self.fold} of {self.folds or 1} folds, which are counted from 0")
+        if self.ages is not None and not 0 <= self.ages[0] <= self.ages[1] <= 100:
+            raise ValueError(
+                f"ages are {self.ages[0]:g}..{self.ages[1]:g}; two of 0..100, the younger first, are needed"
+            )
+        return self
 
 
 class LossSettings(Choice):
@@ -99,8 +114,8 @@ class Recipe(Settings):
         fits = losses_for(HEADS[head])
         if self.loss.name not in fits:
             raise ValueError(f"the loss {self.loss.name!r} does not fit the head {head!r}; these do: {', '.join(fits)}")
-        if (self.training.keep == "best" or self.training.patience) and not self.data.valid:
-            raise ValueError("training.keep = best and training.patience need data.valid, a manifest to choose by")
+        if (self.training.keep == "best" or self.training.patience) and not (self.data.valid or self.data.folds):
+            raise ValueError("training.keep = best and training.patience need data.valid or folds, faces to choose by")
         return self
 
     @property

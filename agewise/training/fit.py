@@ -66,11 +66,10 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
     resume = folder / "last.ckpt"
-    drawn = min(len(faces), recipe.data.limit or len(faces))
-    prior = faces.targets[:drawn].mean(axis=0, dtype=np.float64)
+    prior = faces.targets.mean(axis=0, dtype=np.float64)
     model = AgeModel(recipe.model, pretrained=not resume.exists())
     if not resume.exists():
-        _begin(model, recipe, faces, drawn, prior)
+        _begin(model, recipe, faces, prior)
     channels_last(model).train()
     claim(folder, recipe)
     epoch, step = position(resume) if resume.exists() else (0, 0)
@@ -106,10 +105,10 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     return folder
 
 
-def _begin(model: AgeModel, recipe: Recipe, faces: Faces, drawn: int, prior: NDArray[np.float64]) -> None:
+def _begin(model: AgeModel, recipe: Recipe, faces: Faces, prior: NDArray[np.float64]) -> None:
     """What comes before the first step: weights of another run, norms reopened, the head told of the ages."""
     if recipe.model.backbone.reopen_norms:
-        chosen = np.random.default_rng(recipe.training.seed).permutation(drawn)[:NORM_FACES]
+        chosen = np.random.default_rng(recipe.training.seed).permutation(len(faces))[:NORM_FACES]
         reopen_norms(model.backbone, torch.stack([faces[int(index)]["crop"] for index in chosen]))
     model.head.start(prior)  # and not the tokens' head, whose answer is added to it
     if recipe.training.start:

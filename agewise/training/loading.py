@@ -8,15 +8,18 @@ from typing import Any
 
 import lightning as L
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from lightning.pytorch.callbacks import Callback
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Sampler
 
 from agewise.data.attributes import attributes, classes, identities
+from agewise.data.choosing import chosen_rows, in_fold, of_ages
 from agewise.data.dataset import Faces, balanced_weights
-from agewise.data.manifest import ManifestError, check_frame, open_manifest, read_manifest
+from agewise.data.manifest import ManifestError, check_frame, numbers, open_manifest, read_manifest
 from agewise.data.settings import SettingsError
+from agewise.data.targets import shaped, weights_of
 from agewise.faces.align import Window
 from agewise.model.mivolo import CONFIGURATIONS
 from agewise.training.config import Recipe
@@ -32,19 +35,42 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     pairs = model.backbone.name in CONFIGURATIONS
     train = Path(data.train)
     tasks = {name: _known(recipe, name, train) for name in model.tasks}
-    faces = Faces(train, window, model.size, recipe.augmentation, recipe.training.seed, tasks, pairs)
+    faces = _shaped(Faces(train, window, model.size, recipe.augmentation, recipe.training.seed, tasks, pairs), recipe)
+    held_out = in_fold(train, data.folds, data.fold) if data.folds else np.zeros(len(faces), bool)
+    kept = of_ages(faces.targets, data.ages) if data.ages else np.ones(len(faces), bool)
+    faces = faces.only(chosen_rows(train, kept, ~held_out, limit=data.limit))
     if data.reweight:
         faces.weights *= balanced_weights(faces.targets, data.reweight).astype(np.float32)
     valid = _valid(recipe, Path(data.valid), window) if data.valid else None
+    if valid is None and (held_out & kept).any():
+        valid = _valid(recipe, train, window).only(chosen_rows(train, kept, held_out))
     chooses = recipe.training.keep == "best" or recipe.training.patience > 0
     if valid is not None and chooses and np.isnan(valid.low + valid.high).all():
-        raise ManifestError(f"{data.valid}: no face of known age, to choose the best epoch by")
+        raise ManifestError(f"{data.valid or train}: no face of known age, to choose the best epoch by")
     return faces, valid
 
 
+def _shaped(faces: Faces, recipe: Recipe) -> Faces:
+    """The faces with the targets and weights that the recipe wants of their labels."""
+    settings = recipe.data.target
+    if settings.agreement != "none":
+        spread = numbers(read_manifest(faces.manifest, columns=["agreement"], need=["agreement"]), "agreement")
+        if np.isnan(spread).all():
+            raise ManifestError(f"{faces.manifest}: column agreement is empty: an ensemble's agewise annotate fills it")
+        faces.weights *= weights_of(spread, settings).astype(np.float32)
+    else:
+        spread = np.full(len(faces), np.nan)
+    faces.targets = shaped(faces.targets, spread, settings, faces.group_only)
+    return faces
+
+
 def _refuse_parts(manifest: Path) -> None:
-    """Raises ManifestError where a manifest to learn from holds what a split has set aside to be scored."""
-    if "split" not in open_manifest(manifest).schema_arrow.names:
+    """Raises ManifestError where a manifest to learn from holds what a split or agewise clean has set aside."""
+    has = open_manifest(manifest).schema_arrow.names
+    if "dropped" in has and (count := pc.count(read_manifest(manifest, columns=["dropped"])["dropped"]).as_py()):
+        told = f"{manifest}: agewise clean dropped {count} of its rows, and all would be learned from"
+        raise ManifestError(f"{told}; agewise select {manifest} dropped= --out KEPT.parquet")
+    if "split" not in has:
         return
     found = {str(part) for part in read_manifest(manifest, columns=["split"])["split"].unique().to_pylist()}
     if "train" in found and found & {"valid", "val", "test"}:
@@ -74,9 +100,8 @@ def _known(recipe: Recipe, name: str, manifest: Path) -> NDArray[Any]:
 
 def loader(faces: Faces, recipe: Recipe, training: bool = False) -> DataLoader[dict[str, Any]]:
     """Batches of the faces, drawn by age balance when it is for training."""
-    count = min(len(faces), recipe.data.limit or len(faces)) if training else len(faces)
-    balance = recipe.data.balance
-    weights = balanced_weights(faces.targets[:count], balance) if training and balance else None
+    count, balance = len(faces), recipe.data.balance
+    weights = balanced_weights(faces.targets, balance) if training and balance else None
     processes = processes_of(recipe)
     whole = count >= recipe.training.batch * processes
     return DataLoader(

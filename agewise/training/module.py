@@ -55,7 +55,8 @@ class AgeModule(L.LightningModule):
     def _loss(self, raw: Tensor, outputs: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the weighted losses, the tasks' included, and sum of the weights."""
         weights = batch["weight"]
-        losses = self.objective(self.model.head, raw, batch["target"], batch["group_only"], self._progress())
+        known = batch["low"], batch["high"]
+        losses = self.objective(self.model.head, raw, batch["target"], batch["group_only"], self._progress(), known)
         for name, task in self.recipe.model.tasks.items():
             losses = losses + task.weight * task_loss(task, outputs[name], batch["tasks"][name])
         return (losses * weights).sum(), weights.sum()

@@ -27,12 +27,25 @@ class Objective:
         asked = inspect.signature(self.loss).parameters
         self.prior = prior if "prior" in asked else None
         self.annealed = "progress" in asked
+        self.bounded = "low" in asked
 
     def __call__(
-        self, head: Head, raw: Tensor, target: Tensor, group_only: Tensor | None = None, progress: float = 1.0
+        self,
+        head: Head,
+        raw: Tensor,
+        target: Tensor,
+        group_only: Tensor | None = None,
+        progress: float = 1.0,
+        known: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """The loss of each face; progress: the share of the training that is done, 0..1."""
+        """The loss of each face; progress: the share of the training that is done, 0..1.
+
+        known: bounds (N,), (N,) of the known ages in years, NaN where there are none.
+        """
         handed: dict[str, Any] = {"progress": progress} if self.annealed else {}
+        if self.bounded:
+            unknown = torch.full_like(target[:, 0], torch.nan)
+            handed["low"], handed["high"] = known or (unknown, unknown)
         if self.prior is not None:
             handed["prior"] = self.prior.to(raw.device)
         with single_precision(raw):

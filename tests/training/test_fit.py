@@ -135,6 +135,7 @@ def test_mixup_has_the_losses_of_both_neighbours(
     crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
     batch = {"crop": crops, "target": torch.eye(101)[[0, 50, 100]], "weight": torch.tensor([1.0, 1.0, 4.0])}
     batch.update({"group_only": torch.zeros(3, dtype=torch.bool), "tasks": {}})
+    batch.update({"low": torch.full((3,), torch.nan), "high": torch.full((3,), torch.nan)})
     share = module._share()
     assert 0 < share < 1
     with torch.no_grad():

@@ -25,6 +25,7 @@ from agewise.training.config import LossSettings
 from agewise.training.losses.axis import blurred, class_of
 from agewise.training.losses.corn import corn
 from agewise.training.losses.cross_entropy import cross_entropy
+from agewise.training.losses.distillation import distillation
 from agewise.training.losses.distribution import distribution
 from agewise.training.losses.gaussian import beta_nll
 from agewise.training.losses.interval import interval
@@ -35,6 +36,7 @@ from agewise.training.losses.regression import l1, l2, smooth_l1
 from agewise.training.losses.smooth_epsilon import smooth_epsilon
 from agewise.training.losses.sord import sord
 from agewise.training.losses.squared_emd import squared_emd
+from agewise.training.losses.teacher_bounded import teacher_bounded
 from agewise.training.losses.tree_likelihood import tree_likelihood
 from agewise.training.losses.tree_squares import tree_squares
 from agewise.training.losses.unimodal import unimodal
@@ -216,6 +218,115 @@ def test_dadl_takes_the_annotators_std() -> None:
     probs = logits.softmax(dim=1).numpy()
     expected = [stats.entropy(bell(30.4, 4.2), probs[0]), -log(probs[1, 61])]  # no disagreement: the one year
     assert given.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("mean_weight", [0.0, 0.3])
+def test_distillation_at_temperature_1_is_the_distribution_loss(mean_weight: float) -> None:
+    logits = noise(101, rows=3).float().log_softmax(dim=1)
+    targets = torch.from_numpy(np.stack([bell(30, 2.0), bell(1, 0.7), AgeDistribution.of_groups([60], [69]).probs[0]]))
+    given = distillation(logits, targets.float(), temperature=1.0, mean_weight=mean_weight)
+    torch.testing.assert_close(given, distribution(logits, targets.float(), mean_weight), rtol=1e-5, atol=5e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 7.5])
+def test_distillation_has_hintons_gradient(temperature: float) -> None:
+    """Of the logits: (q - p) / T, both sides under the temperature, times T^2 (Hinton et al. 2015, section 2.1)."""
+    logits, teacher = noise(101), noise(101, scale=1.0).flip(0)
+    free = logits.float().requires_grad_()
+    distillation(free.log_softmax(dim=1), teacher.softmax(dim=1).float(), temperature).sum().backward()
+    assert free.grad is not None
+    apart = (logits / temperature).softmax(dim=1) - (teacher / temperature).softmax(dim=1)
+    torch.testing.assert_close(free.grad.double(), temperature * apart, rtol=1e-4, atol=1e-5)
+
+
+def test_hot_distillation_matches_logits() -> None:
+    """At a high temperature the gradient is the difference of the centred logits over their number (ibid.)."""
+    logits, teacher = noise(101, scale=0.1), noise(101, scale=0.1).flip(0)
+    free = logits.float().requires_grad_()
+    distillation(free.log_softmax(dim=1), teacher.softmax(dim=1).float(), 20.0).sum().backward()
+    assert free.grad is not None
+    centred = [side - side.mean(dim=1, keepdim=True) for side in (logits, teacher)]
+    torch.testing.assert_close(101 * free.grad.double(), centred[0] - centred[1], rtol=0.05, atol=2e-3)
+
+
+def test_distillation_by_hand() -> None:
+    target, given = spread({20: 0.8, 30: 0.2}), logs({20: 0.5, 30: 0.5})
+    # at temperature 2 the target's shares are as 2 to 1, and an age that it rules out has sqrt(1e-8 / 0.8) of the first
+    root, floor = np.array([0.8, 0.2]) ** 0.5, 1e-4
+    wanted, rest = root / (root.sum() + 99 * floor), floor / (root.sum() + 99 * floor)
+    held = logs({20: 0.5, 30: 0.5}).clamp_min(log(1e-8))  # what a student that is as sure would say
+    plain = np.array([0.5, 0.5]) ** 0.5
+    answer, other = plain / (plain.sum() + 99 * floor), floor / (plain.sum() + 99 * floor)
+    expected = 4 * (float(wanted @ np.log(wanted / answer)) + 99 * rest * log(rest / other))
+    assert distillation(held, target).item() == pytest.approx(expected, rel=1e-4)
+    means = distillation(given, target, mean_weight=0.5) - distillation(given, target)
+    assert means.item() == pytest.approx(0.5 * 3, rel=1e-4)  # 25 and 22
+
+
+SURE = {20: 0.5, 30: 0.5}  # mean 25
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "teacher", "margin", "years"),
+    [
+        (22.0, 22.0, 24.0, 0.0, 3.0),  # known 22: the student is 3 off and the teacher 2
+        (22.0, 22.0, 18.9, 0.0, 0.0),  # 3 and 3.1
+        (22.0, 22.0, 30.0, 0.0, 0.0),  # 3 and 8
+        (22.0, 22.0, 18.9, 0.5, 3.0),  # better, but not by the margin
+        (22.0, 22.0, 30.0, 0.5, 0.0),
+        (30.0, 40.0, 33.0, 0.0, 5.0),  # a group: 5 below it, the teacher inside
+        (30.0, 40.0, 29.0, 0.0, 5.0),
+        (20.0, 29.0, 50.0, 0.0, 0.0),  # inside the group
+        (float("nan"), float("nan"), 90.0, 9.0, 0.0),  # nothing is known
+        (60.0, float("nan"), 90.0, 9.0, 0.0),
+    ],
+)
+def test_teacher_bounded_by_hand(low: float, high: float, teacher: float, margin: float, years: float) -> None:
+    target, given = at(teacher), logs(SURE).clamp_min(-20)
+    bounds = torch.tensor([low]), torch.tensor([high])
+    plain = distribution(given, target)
+    for weight in (0.0, 0.1, 2.0):
+        found = teacher_bounded(given, target, *bounds, known_weight=weight, margin=margin)
+        assert found.item() == pytest.approx(plain.item() + weight * years, rel=1e-5)
+
+
+def test_an_unknown_label_leaves_the_teacher_alone() -> None:
+    logits, target = noise(101, rows=4).float(), at(3.0, 40.5, 77.0, 100.0)
+    found = []
+    for loss in (teacher_bounded, distribution):
+        free = logits.clone().requires_grad_()
+        bounds = [torch.full((4,), torch.nan)] * 2 if loss is teacher_bounded else []
+        loss(free.log_softmax(dim=1), target, *bounds).sum().backward()
+        assert free.grad is not None
+        found.append(free.grad)
+    torch.testing.assert_close(found[0], found[1])
+    assert torch.isfinite(found[0]).all()
+
+
+def test_known_labels_pull_only_the_faces_worse_than_the_teacher() -> None:
+    logits, target = torch.zeros(2, 101, requires_grad=True), at(40.0, 40.0)  # the student says 50, the teacher 40
+    known = torch.tensor([38.0, 49.0])  # 12 and 2 years off; 1 and 9
+    (teacher_bounded(logits.log_softmax(dim=1), target, known, known, known_weight=1.0)).sum().backward()
+    assert logits.grad is not None
+    plain = torch.zeros(2, 101, requires_grad=True)
+    distribution(plain.log_softmax(dim=1), target).sum().backward()
+    assert plain.grad is not None
+    pull = logits.grad - plain.grad
+    torch.testing.assert_close(pull[0], (torch.arange(101.0) - 50) / 101)  # of the mean, downhill
+    assert pull[1].tolist() == [0.0] * 101
+
+
+def test_the_objective_hands_the_known_labels_over() -> None:
+    head, logits, target = head_of("categorical"), noise(101, rows=3).float(), at(20.0, 30.0, 90.0)
+    objective = Objective(LossSettings.model_validate({"name": "teacher-bounded", "known_weight": 0.7}))
+    low, high = torch.tensor([20.0, torch.nan, 60.0]), torch.tensor([21.0, torch.nan, 70.0])
+    expected = teacher_bounded(logits.log_softmax(dim=1), target, low, high, 0.7)
+    torch.testing.assert_close(objective(head, logits, target, known=(low, high)), expected)
+    without = distribution(logits.log_softmax(dim=1), target)
+    torch.testing.assert_close(objective(head, logits, target), without)  # nobody's age is known
+    assert expected[0] > without[0] + 1
+    with pytest.raises(ValueError, match="low"):
+        LossSettings.model_validate({"name": "teacher-bounded", "low": 3.0})
 
 
 def test_a_blurred_target_is_a_bell_around_each_of_its_ages() -> None:
