@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import metadata, numbers, read_manifest, write_manifest
-from agewise.evaluation.rank_figure import draw
-from agewise.evaluation.significance import Ranking, rank
+from agewise.evaluation.comparison.rank_figure import draw
+from agewise.evaluation.comparison.significance import Ranking, rank
 from agewise.faces.align import Window, cut
 from agewise.faces.image import encode_jpeg
 from agewise.metrics import covered, crps_values, errors, excesses, inside_group, within

@@ -23,8 +23,7 @@ from agewise.data.label_checks import CHANCE, HEAP, SMALLEST, WHIPPLE, heaps_of
 from agewise.data.leak_checks import HOW, Twins
 from agewise.data.replacing import replacing
 from agewise.data.scan import Rows, images_of, picture
-from agewise.evaluation.page import html, png
-from agewise.evaluation.report import ACCENT, COLOUR
+from agewise.evaluation.page import ACCENT, COLOUR, html, png
 from agewise.faces.image import encode_jpeg
 
 SCHEMA_VERSION = 1

@@ -27,6 +27,7 @@ from agewise.data.manifest import (
 from agewise.data.shards import Shards
 from agewise.evaluation.groups import (
     BANDS,
+    MAIN,
     UNKNOWN,
     Faces,
     Labels,
@@ -38,7 +39,9 @@ from agewise.evaluation.groups import (
     score,
     score_by,
 )
-from agewise.evaluation.report import Report
+from agewise.evaluation.report.curves import Curves, curves_of_ages, curves_of_groups
+from agewise.evaluation.report.values import AGE, Report
+from agewise.evaluation.report.worst_faces import worst_faces
 from agewise.metrics import Floats
 
 PREDICTED: dict[str, pa.DataType] = {
@@ -113,12 +116,14 @@ def evaluate(
     *,
     decision: Decision = "mean",
     audit: Path | None = None,
+    protocol: str = "",
     resamples: int = 1000,
 ) -> Report:
     """The scores of predicted ages: overall, by band of age and by each group column of the manifest.
 
     decision: which one age of each predicted distribution is scored.
     audit: the JSON of an audit of the manifest (`agewise.data.audit.find_audit`), for the report to name.
+    protocol: its name and hash, for the report to say.
 
     Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is
     known are dropped and counted.
@@ -139,7 +144,12 @@ def evaluate(
     order = list(BANDS) if labels == "age" else bands[np.argsort(low)].tolist()
     names = {column: names_of(path, table, column) for column in groups if column in table.column_names}
     by_group = {column: score_by(found, faces, resamples) for column, found in names.items()}
-    gaps = {column: gap(by_group[column], names[column], faces, labels, resamples) for column in names}
+    by_band = score_by(bands, faces, resamples, order)
+    compared = {AGE: (by_band, bands), **{name: (by_group[name], names[name]) for name in names if name != AGE}}
+    gaps = {column: gap(*one, faces, labels, resamples) for column, one in compared.items()}
+    kept = table.filter(pa.array(scored))
+    known = [f"{one:g}" for one in age[scored]] if labels == "age" else bands[scored].tolist()
+    row, interval = kept["row"].to_numpy(), np.column_stack([numbers(kept, "low"), numbers(kept, "high")])
     return Report(
         model=said["name"],
         manifest=said["manifest"],
@@ -149,23 +159,40 @@ def evaluate(
         decision=decision,
         audit=_audited(audit),
         kinds=kinds_of(table),
+        protocol=protocol,
         resampled="subjects" if len(np.unique(faces.unit)) < len(table) else "faces",
         overall=score("all", faces, resamples),
-        bands=score_by(bands, faces, resamples, order),
+        bands=by_band,
         groups=by_group,
         gaps={column: found for column, found in gaps.items() if found is not None},
         absent=tuple(column for column in groups if column not in table.column_names),
         pred=pred[scored],
         true=age[scored],
         band=bands[scored],
+        curves=_curves(kept, labels, faces[scored], pred[scored], resamples),
+        worst=worst_faces(row, known, pred[scored], interval, faces.values[MAIN[labels]][scored]),
     )
+
+
+def _curves(table: pa.Table, labels: Labels, faces: Faces, pred: Floats, resamples: int) -> Curves:
+    ages = distributions(table)
+    if labels == "group":
+        return curves_of_groups(faces.values["excess"], ages, faces.unit, resamples)
+    stored = np.column_stack([numbers(table, "low"), numbers(table, "high")])
+    true = numbers(table, "age")
+    return curves_of_ages(pred - true, ages, stored, true, faces.unit, resamples)
 
 
 def _predicted(read: Batch, predictor: Predictor, first: int, where: str, folder: Path) -> pa.Table:
     """The rows, the first of which is row `first`, without their images and with what is predicted for them."""
+    return prediction_rows(read, _asked(predictor, read, where, folder) if len(read.crops) else None, first)
+
+
+def prediction_rows(read: Batch, found: AgeDistribution | None, first: int) -> pa.Table:
+    """A batch's rows, the first of which is row `first`, with the ages of its crops, but without their images."""
     probs = np.eye(1, len(AGES)).repeat(len(read.rows), axis=0)  # stays where there is no crop, and is masked below
-    if len(read.crops):
-        probs[read.readable] = _asked(predictor, read, where, folder).probs
+    if found is not None:
+        probs[read.readable] = found.probs
     ages, failed = AgeDistribution(probs), ~read.readable
     bounds = ages.interval()
     years = {"mean": ages.mean, "std": ages.std, "low": bounds[:, 0], "high": bounds[:, 1]}

@@ -119,7 +119,7 @@ def test_figures_are_pictures_of_ages_and_of_groups(found: Audit) -> None:
     drawn = figures(found)
     assert list(drawn) == ["Ages", "Age groups"]
     for png in drawn.values():
-        assert Image.open(io.BytesIO(png)).size[0] == 1100
+        assert Image.open(io.BytesIO(png)).size[0] == 2200  # 1100 of the page
 
 
 def test_tables_count_every_row(found: Audit) -> None:

@@ -21,7 +21,7 @@ from agewise.data.manifest import IMAGE, ManifestError, distributions, metadata,
 from agewise.evaluation.audit_report import write_audit
 from agewise.evaluation.evaluate import evaluate, predict_manifest
 from agewise.evaluation.groups import FEWEST_FACES
-from agewise.evaluation.report import facts
+from agewise.evaluation.report.write import facts
 from agewise.faces.image import encode_jpeg
 
 

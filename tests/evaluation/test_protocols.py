@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,17 @@ from numpy.typing import NDArray
 
 from agewise import metrics
 from agewise.ages import AgeDistribution
-from agewise.data.manifest import IMAGE, ManifestError, metadata, read_manifest, write_manifest
+from agewise.data.manifest import IMAGE, ManifestError, fingerprint, metadata, read_manifest, write_manifest
 from agewise.data.settings import SettingsError
 from agewise.evaluation.evaluate import predict_manifest
-from agewise.evaluation.protocols import class_masses, classes_of, lay_out, read_protocol, run, to_markdown
-from agewise.evaluation.robustness import predict_cells
-from agewise.evaluation.robustness_report import ALL
+from agewise.evaluation.protocols.classes import class_masses, classes_of
+from agewise.evaluation.protocols.page import to_markdown, write_outcome
+from agewise.evaluation.protocols.parts import lay_out
+from agewise.evaluation.protocols.run import run
+from agewise.evaluation.protocols.settings import names, read_protocol
+from agewise.evaluation.robustness.cells import predict_cells
+from agewise.evaluation.robustness.scores import ALL
 from agewise.faces.image import encode_jpeg
-
-RECIPES = Path(__file__).parents[2] / "recipes" / "protocols"
-NAMES = sorted(path.stem for path in RECIPES.glob("*.toml"))
 
 
 class Shade:
@@ -77,9 +79,9 @@ def adience(write) -> Path:
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", names())
 def test_every_protocol_reads_and_scores_only_what_it_publishes(name: str) -> None:
-    protocol = read_protocol(RECIPES / f"{name}.toml")
+    protocol = read_protocol(name)
     assert protocol.name == name
     for one in protocol.published:
         assert set(one.scores) <= set(protocol.metrics)
@@ -89,16 +91,14 @@ def test_a_wrong_protocol_is_one_line() -> None:
     with pytest.raises(
         SettingsError, match="no metric 'map'; there are mae, bias, excess, epsilon_error, top1, one_off"
     ):
-        read_protocol(RECIPES / "lfw-plus.toml", ['metrics=["map"]'])
+        read_protocol("lfw-plus", ['metrics=["map"]'])
     with pytest.raises(SettingsError, match="no setting fold; there are name, says"):
-        read_protocol(RECIPES / "adience.toml", ["fold=3"])
+        read_protocol("adience", ["fold=3"])
 
 
 def test_lap_chooses_on_valid_and_tests_the_chosen_one_once(lap, tmp_path) -> None:
     good, bad = Shade(0.4), Shade(4.0)
-    outcome = run(
-        read_protocol(RECIPES / "lap-2016.toml"), {"bad": bad, "good": good}, {"lap": lap}, tmp_path / "o", 50
-    )
+    outcome = run(read_protocol("lap-2016"), {"bad": bad, "good": good}, {"lap": lap}, tmp_path / "o", 50)
     assert [(one.model, one.part) for one in outcome.results] == [("bad", "valid"), ("good", "valid"), ("good", "test")]
     assert sorted(bad.seen) == [20, 30, 40]
     assert sorted(good.seen) == [
@@ -125,13 +125,13 @@ def test_lap_chooses_on_valid_and_tests_the_chosen_one_once(lap, tmp_path) -> No
 
 def test_an_exact_age_scores_0_where_all_annotators_agree(write, tmp_path) -> None:
     manifest = write([35], age=[35.0], age_std=[0.0], split=["test"])
-    outcome = run(read_protocol(RECIPES / "lap-2016.toml"), {"m": Shade()}, {"lap": manifest}, tmp_path / "o", 10)
+    outcome = run(read_protocol("lap-2016"), {"m": Shade()}, {"lap": manifest}, tmp_path / "o", 10)
     assert outcome.results[0].score.metrics["epsilon_error"].value == pytest.approx(0.0, abs=1e-6)
     assert outcome.results[0].score.metrics["epsilon_error"].interval is None  # one face
 
 
 def test_lap_from_files_of_predictions(lap, tmp_path) -> None:
-    protocol = read_protocol(RECIPES / "lap-2016.toml")
+    protocol = read_protocol("lap-2016")
     file = predict_manifest(Shade(0.4), lap, tmp_path / "p.parquet", name="m")
     read = run(protocol, {"m": file}, {"lap": lap}, tmp_path / "o", 20).results
     asked = run(protocol, {"m": Shade(0.4)}, {"lap": lap}, tmp_path / "o", 20).results
@@ -143,7 +143,7 @@ def test_lap_from_files_of_predictions(lap, tmp_path) -> None:
 def test_adience_by_five_models(adience, tmp_path) -> None:
     """Each fold by its own model; top-1 and 1-off by hand, mean and sample std over folds."""
     models = {str(fold): Shade() for fold in range(5)}
-    outcome = run(read_protocol(RECIPES / "adience.toml"), models, {"adience": adience}, tmp_path / "o", 20)
+    outcome = run(read_protocol("adience"), models, {"adience": adience}, tmp_path / "o", 20)
     assert [sorted(models[str(fold)].seen) for fold in range(5)] == [[1, 5], [10, 22], [28, 40], [50, 70], [3, 40]]
     top1 = [one.score.metrics["top1"].value for one in outcome.results]
     off1 = [one.score.metrics["one_off"].value for one in outcome.results]
@@ -162,7 +162,7 @@ def test_a_face_without_a_prediction_or_class(write, tmp_path) -> None:
         fold=[0, 0, 1, 1, 2, 2],
     )
     outcome = run(
-        read_protocol(RECIPES / "adience.toml", ['folds=["0", "1", "2"]']),
+        read_protocol("adience", ['folds=["0", "1", "2"]']),
         {"m": Shade()},
         {"a": manifest},
         tmp_path,
@@ -176,13 +176,11 @@ def test_a_face_without_a_prediction_or_class(write, tmp_path) -> None:
 
 
 def test_folds_are_tested_by_their_own_models_only(adience, tmp_path) -> None:
-    protocol = read_protocol(RECIPES / "adience.toml")
+    protocol = read_protocol("adience")
     with pytest.raises(ManifestError, match=r"the models are 0, 1; one a fold is needed, named 0, 1, 2, 3, 4"):
         run(protocol, {"0": Shade(), "1": Shade()}, {"a": adience}, tmp_path)
     with pytest.raises(ManifestError, match="column fold has 0, 1, 2, 3, 4; 0, 1, 9 is needed"):
-        run(
-            read_protocol(RECIPES / "adience.toml", ['folds=["0", "1", "9"]']), {"m": Shade()}, {"a": adience}, tmp_path
-        )
+        run(read_protocol("adience", ['folds=["0", "1", "9"]']), {"m": Shade()}, {"a": adience}, tmp_path)
 
 
 def test_masses_of_classes_are_those_of_the_head() -> None:
@@ -200,7 +198,7 @@ def test_masses_of_classes_are_those_of_the_head() -> None:
 
 def test_lfw_plus_is_one_number_with_its_faces(write, tmp_path) -> None:
     manifest = write([20, 30, 40, 50], age=[22.0, 30.0, 40.0, 47.0])
-    outcome = run(read_protocol(RECIPES / "lfw-plus.toml"), {"m": Shade()}, {"lfw": manifest}, tmp_path, 20)
+    outcome = run(read_protocol("lfw-plus"), {"m": Shade()}, {"lfw": manifest}, tmp_path, 20)
     (only,) = outcome.results
     assert only.score.metrics["mae"].value == pytest.approx(1.25, abs=1e-6)
     assert only.score.metrics["bias"].value == pytest.approx(0.25, abs=1e-6)
@@ -213,9 +211,7 @@ def test_the_matrix_has_every_pair(write, tmp_path) -> None:
         "ages": write([20, 30, 40], "ages", age=[22.0, 31.0, 43.0]),
         "groups": write([20, 35, 41], "groups", age_low=[20.0, 20.0, 40.0], age_high=[29.0, 29.0, 49.0]),
     }
-    outcome = run(
-        read_protocol(RECIPES / "cross-dataset.toml"), {"a": Shade(), "b": Shade(3)}, manifests, tmp_path / "o", 20
-    )
+    outcome = run(read_protocol("cross-dataset"), {"a": Shade(), "b": Shade(3)}, manifests, tmp_path / "o", 20)
     found = {(one.model, one.manifest): one.score.metrics for one in outcome.results}
     assert found["a", "ages"]["mae"].value == pytest.approx(2.0, abs=1e-6)
     assert found["b", "ages"]["mae"].value == pytest.approx((1 + 2 + 0) / 3, abs=1e-6)
@@ -226,14 +222,12 @@ def test_the_matrix_has_every_pair(write, tmp_path) -> None:
 
 def test_lfw_plus_c_reads_cells_or_makes_them(write, tmp_path) -> None:
     manifest = write([40, 80], age=[40.0, 80.0])
-    protocol = read_protocol(RECIPES / "lfw-plus-c.toml")
+    protocol = read_protocol("lfw-plus-c")
     few = predict_cells(lambda: Shade(), manifest, tmp_path / "few", name="m", kinds=["pixelate"], profile="released")
     with pytest.raises(ManifestError, match="needs all of the 13 kinds x 5 severities"):
         run(protocol, {"m": few}, {"lfw": manifest}, tmp_path / "o")
     with pytest.raises(ManifestError, match="in profile paper"):
-        run(
-            read_protocol(RECIPES / "lfw-plus-c.toml", ["profile=paper"]), {"m": few}, {"lfw": manifest}, tmp_path / "o"
-        )
+        run(read_protocol("lfw-plus-c", ["profile=paper"]), {"m": few}, {"lfw": manifest}, tmp_path / "o")
     outcome = run(protocol, {"m": Shade()}, {"lfw": manifest}, tmp_path / "o", 10)
     parts = {one.part: one.score.metrics["mae"].value for one in outcome.results}
     assert parts["clean"] == pytest.approx(0, abs=1e-6)
@@ -244,28 +238,28 @@ def test_lfw_plus_c_reads_cells_or_makes_them(write, tmp_path) -> None:
 def test_one_person_is_left_out_at_a_time(write, tmp_path) -> None:
     manifest = write([20, 30, 40], age=[21.0, 30.0, 38.0], split=["ann", "ann", "bo"], subject=["ann", "ann", "bo"])
     models = {"ann": Shade(), "bo": Shade()}
-    outcome = run(read_protocol(RECIPES / "leave-one-person-out.toml"), models, {"fg": manifest}, tmp_path / "o", 10)
+    outcome = run(read_protocol("leave-one-person-out"), models, {"fg": manifest}, tmp_path / "o", 10)
     assert models["ann"].seen == [20, 30]
     assert outcome.mean["mae"] == pytest.approx((0.5 + 2.0) / 2, abs=1e-6)
 
 
 def test_what_recipes_need_is_laid_out(lap, adience, write, tmp_path) -> None:
-    rounds = lay_out(read_protocol(RECIPES / "lap-2016.toml"), lap, tmp_path / "l")
+    rounds = lay_out(read_protocol("lap-2016"), lap, tmp_path / "l")
     sizes = {part: len(read_manifest(path)) for part, path in rounds["lap-2016"].items()}
     assert sizes == {"train": 2, "valid": 3, "test": 4}
     assert metadata(rounds["lap-2016"]["train"])["frame"] == "aligned"
-    rounds = lay_out(read_protocol(RECIPES / "adience.toml"), adience, tmp_path / "a")
+    rounds = lay_out(read_protocol("adience"), adience, tmp_path / "a")
     assert list(rounds) == ["0", "1", "2", "3", "4"]
     for fold, paths in rounds.items():
         assert set(read_manifest(paths["test"])["fold"].to_pylist()) == {int(fold)}
         assert len(read_manifest(paths["train"])) == 8
         assert int(fold) not in read_manifest(paths["train"])["fold"].to_pylist()
     with pytest.raises(ManifestError, match="nothing is trained by it"):
-        lay_out(read_protocol(RECIPES / "lfw-plus.toml"), write([1], "w", age=[1.0], split=["test"]), tmp_path / "w")
+        lay_out(read_protocol("lfw-plus"), write([1], "w", age=[1.0], split=["test"]), tmp_path / "w")
 
 
 def test_other_refusals(lap, write, tmp_path) -> None:
-    protocol, whole = (read_protocol(RECIPES / f"{name}.toml") for name in ("lap-2016", "lfw-plus"))
+    protocol, whole = (read_protocol(name) for name in ("lap-2016", "lfw-plus"))
     with pytest.raises(ManifestError, match="2 manifests, 1 models; one manifest and models are needed"):
         run(protocol, {"m": Shade()}, {"a": lap, "b": lap}, tmp_path)
     with pytest.raises(ManifestError, match="no column split"):
@@ -280,3 +274,52 @@ def test_other_refusals(lap, write, tmp_path) -> None:
     square.frame = "square"  # type: ignore[attr-defined]  # as a model that says its own
     with pytest.raises(ManifestError, match="in the aligned frame; the square one is needed"):
         run(whole, {"m": square}, {"a": write([1], "x", age=[1.0])}, tmp_path)
+
+
+def test_the_hash_is_of_the_rules_alone() -> None:
+    protocol = read_protocol("lfw-plus")
+    talk = ['says="another"', 'notes=["x"]', 'paper=""']
+    assert read_protocol("lfw-plus", talk).sha256 == protocol.sha256
+    hashes = {read_protocol("lfw-plus", [rule]).sha256 for rule in ('metrics=["mae"]', "missing=wrong", "column=part")}
+    assert len(hashes | {protocol.sha256}) == 4
+    assert len({read_protocol(name).sha256 for name in names()}) == len(names())
+
+
+def test_a_protocol_is_found_by_its_name_or_path(tmp_path) -> None:
+    with pytest.raises(SettingsError, match=r"no protocol 'lfw'; there are adience, .*, or give a TOML file"):
+        read_protocol("lfw")
+    with pytest.raises(SettingsError, match="the paper has no set 'lap'; there are vmage, "):
+        read_protocol("lfw-plus", ["paper=lap"])
+    (tmp_path / "mine.toml").write_text('name = "mine"\nsays = "so"\nkind = "whole"\nmetrics = ["mae"]\n')
+    assert read_protocol(tmp_path / "mine.toml").known == []
+
+
+def test_what_is_written_says_all_hashes(write, tmp_path) -> None:
+    manifest = write([20, 30, 40], age=[22.0, 30.0, 40.0])
+    outcome = run(read_protocol("lfw-plus"), {"m": Shade()}, {"lfw": manifest}, tmp_path / "o", 20)
+    written = write_outcome(outcome, tmp_path / "o")
+    said = json.loads(written[0].read_text())
+    assert said["manifests"]["lfw"] == {"file": manifest.name, "rows": 3, "sha256": fingerprint(manifest)}
+    assert said["sha256"] == read_protocol("lfw-plus").sha256
+    assert said["models"] == {"m": "m"}
+    assert said["results"][0]["metrics"]["mae"]["value"] == pytest.approx(2 / 3)
+    assert "unknown" in written[1].read_text()  # the bias of all that is published
+    for path in written[1:]:
+        assert fingerprint(manifest) in path.read_text()
+
+
+def test_a_tables_protocol_is_run_elsewhere(write, tmp_path) -> None:
+    with pytest.raises(ManifestError, match=r"run by agewise\.evaluation\.paper"):
+        run(read_protocol("paper-tables"), {"m": Shade()}, {"a": write([1], age=[1.0])}, tmp_path)
+
+
+def test_earlier_predictions_are_found_in_a_report(write, tmp_path) -> None:
+    manifest = write([20, 30], age=[22.0, 30.0])
+    predict_manifest(Shade(), manifest, tmp_path / "report" / "predictions.parquet", name="m 1")
+    outcome = run(read_protocol("lfw-plus"), {"m": tmp_path / "report"}, {"lfw": manifest}, tmp_path / "o", 20)
+    assert dict(outcome.models) == {"m": "m 1"}
+    ages = outcome.results[0].ages
+    assert ages is not None
+    assert ages["age"].to_pylist() == [22.0, 30.0]
+    with pytest.raises(ManifestError, match="no cells there; agewise robustness makes them"):
+        run(read_protocol("lfw-plus-c"), {"m": tmp_path / "report"}, {"lfw": manifest}, tmp_path / "o")
