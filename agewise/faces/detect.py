@@ -78,13 +78,18 @@ class Detector:
         """Faces in an RGB image (H, W, 3), the largest first; none is an empty list.
 
         A photo in which no face is found, or whose face fills it, is looked at again with a border around it: BlazeFace
-        misses one FairFace crop in fourteen without, and one in two hundred with it (docs/LOG.md).
+        misses one FairFace crop in fourteen without, and one in two hundred with it (docs/LOG.md). So is one with
+        doubtful faces only: in a photo that one face fills, they are its eyes and mouth.
         """
         faces = self._pyramid(image)
-        if faces and faces[0].size < FILLED * max(image.shape[:2]):
+        filled = FILLED * max(image.shape[:2])
+        best = max((face.score for face in faces), default=0.0)
+        within = bool(faces) and faces[0].size < filled
+        if within and best >= CLEAR:
             return faces
         for border in BORDERS:
-            if framed := self._framed(image, border):
+            framed = self._framed(image, border)
+            if framed and (not within or (framed[0].size >= filled and framed[0].score > best)):
                 return framed
         return faces
 
