@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from agewise.data.manifest import open_manifest
+from agewise.data.manifest import IMAGE, open_manifest
+from agewise.data.places import Place, place_of
 from agewise.data.shards import PART_ROWS
 from agewise.faces.bodies import letterbox
 from agewise.faces.image import PhotoError, read_photo
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +57,64 @@ def _body(image: dict[str, Any] | None, folder: Path, size: int) -> NDArray[np.u
         return letterbox(None, size)
 
 
-def parts(manifest: Path) -> Iterator[pa.Table]:
-    """The manifest's rows, PART_ROWS at a time; the same parts at every call."""
-    file = open_manifest(manifest, need=["image"])
+def parts(
+    manifest: Path | str | Place, first: int = 0, last: int | None = None, rows: int | None = None
+) -> Iterator[pa.Table]:
+    """The manifest's rows, PART_ROWS (or `rows`) at a time; the same parts at every call.
+
+    Of the parts `first` to `last` (excluded), only the row groups that hold them are read, one after the other: a
+    single pass over many would hold all that it has read (pyarrow 26).
+    """
+    file, size = open_manifest(manifest, need=["image"]), rows or PART_ROWS
+    ends = list(accumulate(file.group_rows, initial=0))
+    start, stop = first * size, ends[-1] if last is None else min(last * size, ends[-1])
+    groups = [n for n, (low, high) in enumerate(pairwise(ends)) if high > start and low < stop]
+    surplus = start - ends[groups[0]] if groups else 0
     held: list[pa.RecordBatch] = []
-    for batch in file.iter_batches(PART_ROWS):
-        held.append(batch)
+    for batch in (batch for group in groups for batch in file.iter_batches(size, row_groups=[group])):
+        held.append(batch.slice(min(surplus, len(batch))))
+        surplus = max(0, surplus - len(batch))
         table = pa.Table.from_batches(held)
-        while len(table) >= PART_ROWS:
-            yield table.slice(0, PART_ROWS)
-            table = table.slice(PART_ROWS)
+        while len(table) >= size:
+            yield table.slice(0, size)
+            table, start = table.slice(size), start + size
+            if start >= stop:
+                return
         held = table.to_batches()
-    if held:
+    if start < stop:
         yield pa.Table.from_batches(held)
 
 
-def read_batches(table: pa.Table, folder: Path, batch: int) -> Iterator[Batch]:
+def ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each made in a thread of its own while the one before it is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
+
+
+def with_bytes(table: pa.Table, folder: Path | Place) -> pa.Table:
+    """The rows with their pictures inside: one that is a path (from `folder`) is read, unless it is not there."""
+    column = table["image"]
+    lengths = pc.binary_length(pc.struct_field(column, "bytes").cast(pa.large_binary()))
+    if column.type.field("bytes").type != pa.null() and pc.all(pc.greater(lengths, 0), skip_nulls=False).as_py():
+        return table
+    kind = IMAGE if column.type.field("bytes").type == pa.null() else column.type
+    held = [_held(image, folder) for image in column.to_pylist()]
+    return table.set_column(table.schema.get_field_index("image"), "image", pa.array(held, kind))
+
+
+def _held(image: dict[str, Any] | None, folder: Path | Place) -> dict[str, Any] | None:
+    if image is None or image["bytes"] or not image["path"]:
+        return image
+    try:
+        return {**image, "bytes": place_of(folder / image["path"]).read()}
+    except OSError:
+        return image  # read_batches says why
+
+
+def read_batches(table: pa.Table, folder: Path | Place, batch: int) -> Iterator[Batch]:
     """A part's rows with their crops, `batch` at a time; paths are relative to `folder`.
 
     A crop that is not square, or of another size than most of its batch, is a reason too.
@@ -78,20 +125,26 @@ def read_batches(table: pa.Table, folder: Path, batch: int) -> Iterator[Batch]:
             yield _assemble(rows, list(pool.map(_reader(folder), rows["image"].to_pylist())))
 
 
-def _reader(folder: Path) -> Callable[[dict[str, Any] | None], NDArray[np.uint8] | str]:
+def _reader(folder: Path | Place) -> Callable[[dict[str, Any] | None], NDArray[np.uint8] | str]:
     def read(image: dict[str, Any] | None) -> NDArray[np.uint8] | str:
         if image is None or not (image["bytes"] or image["path"]):
             return "no image in the row"
         try:
-            pixels = read_photo(image["bytes"] or folder / image["path"]).pixels
+            pixels = read_photo(image["bytes"] or _source(folder / image["path"])).pixels
         except PhotoError as error:
             return str(error)
+        except OSError as error:  # of a file that is not on the local disk
+            return f"cannot be opened: {error.strerror or error}"
         height, width = pixels.shape[:2]
         if height != width:
             return f"the crop has {width}x{height} pixels; a square is needed (agewise prepare)"
         return pixels
 
     return read
+
+
+def _source(picture: Path | Place) -> Path | bytes:
+    return picture if isinstance(picture, Path) else picture.local or picture.read()
 
 
 def _assemble(rows: pa.Table, read: list[NDArray[np.uint8] | str]) -> Batch:

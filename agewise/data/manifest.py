@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from agewise.ages import AGES, OLDEST, AgeDistribution
+from agewise.data.parted import ManifestError as ManifestError
+from agewise.data.parted import Parts, open_file
+from agewise.data.places import Place, place_of
 from agewise.data.replacing import replacing
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -24,6 +26,7 @@ COLUMNS: dict[str, pa.DataType] = {
     "box": pa.list_(pa.float64(), 4),  # x0, y0, x1, y1 in pixels of the source photo
     "landmarks": pa.list_(pa.float64(), 10),  # x, y of the five points, in pixels of the source photo
     "score": pa.float64(),  # of the detector, 0..1
+    "faces": pa.float64(),  # that the detector found in the source photo
     "age": pa.float64(),  # years
     "age_std": pa.float64(),  # years: the annotators' spread
     "age_low": pa.float64(),  # years: bounds of a known group, both included
@@ -40,47 +43,22 @@ SCHEMA_VERSION = 1
 _KEY = b"agewise"
 
 
-class ManifestError(ValueError):
-    """A manifest that cannot be used; the message is one line for the user."""
-
-
-class _File(pq.ParquetFile):  # type: ignore[misc]  # pyarrow has no types
-    """A Parquet file that names itself where its rows turn out to be damaged, which is seen only as they are read."""
-
-    def __init__(self, source: Path) -> None:
-        super().__init__(source, pre_buffer=False, buffer_size=1 << 20)  # a walk over it holds a row group's pages
-        self._source = source
-
-    def read(self, *args: Any, **options: Any) -> pa.Table:
-        with self._named():
-            return super().read(*args, **options)
-
-    def iter_batches(self, *args: Any, **options: Any) -> Iterator[pa.RecordBatch]:
-        with self._named():
-            yield from super().iter_batches(*args, **options)
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        try:
-            yield
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ManifestError(f"{self._source}: damaged ({_first_line(error)})") from error
-
-
-def open_manifest(path: Path | str, need: Sequence[str] = ()) -> pq.ParquetFile:
+def open_manifest(path: Path | str | Place, need: Sequence[str] = ()) -> pq.ParquetFile:
     """A manifest whose schema was checked; reading damaged rows of it is a ManifestError too.
+
+    path: a Parquet file, or a finished folder of parts (`agewise.data.parted`), which reads like one; or its URI.
 
     Raises:
         ManifestError: no such file, not Parquet, a needed column missing, a column twice, or a known one of another
             type.
     """
-    source = Path(path)
-    if not source.is_file():
+    source = place_of(path)
+    if source.is_folder():
+        file: pq.ParquetFile = Parts(source)
+    elif source.is_file():
+        file = open_file(source)
+    else:
         raise ManifestError(f"{source}: no such manifest (a Parquet file with one row a face)")
-    try:
-        file = _File(source)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{source}: not a Parquet file ({_first_line(error)})") from error
     schema = file.schema_arrow
     if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
         raise ManifestError(f"{source}: two columns are named {', '.join(twice)}; each name once is allowed")
@@ -93,7 +71,7 @@ def open_manifest(path: Path | str, need: Sequence[str] = ()) -> pq.ParquetFile:
     return file
 
 
-def read_manifest(path: Path | str, columns: Sequence[str] | None = None, need: Sequence[str] = ()) -> pa.Table:
+def read_manifest(path: Path | str | Place, columns: Sequence[str] | None = None, need: Sequence[str] = ()) -> pa.Table:
     """The rows of a manifest, with only the named columns where they exist, every label checked."""
     file = open_manifest(path, need)
     names = file.schema_arrow.names
@@ -104,7 +82,7 @@ def read_manifest(path: Path | str, columns: Sequence[str] | None = None, need: 
     return table
 
 
-def metadata(path: Path | str) -> dict[str, Any]:
+def metadata(path: Path | str | Place) -> dict[str, Any]:
     """What the step that wrote a manifest said of it; empty for a file of another origin.
 
     Raises ManifestError where that is no table of JSON.
@@ -119,7 +97,7 @@ def metadata(path: Path | str) -> dict[str, Any]:
     return said
 
 
-def check_frame(path: Path | str, frame: str, margin: float = 0.0) -> None:
+def check_frame(path: Path | str | Place, frame: str, margin: float = 0.0) -> None:
     """Raises ManifestError unless a manifest's pictures are crops in that frame, as `prepare` says of its own.
 
     margin: of the square frame, added on each side as a share of the box's side.
@@ -149,12 +127,13 @@ def described(table: pa.Table, said: dict[str, Any] | None = None) -> pa.Table:
     return table.replace_schema_metadata({**kept, _KEY: json.dumps(note)})
 
 
-def fingerprint(path: Path | str) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
+def fingerprint(path: Path | str | Place) -> str:
+    """SHA-256 of a file's bytes, in hex; of a folder's, those of its parts in order."""
+    source, digest = place_of(path), hashlib.sha256()
+    for place in Parts(source).places if source.is_folder() else [source]:
+        with place.open() as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 
@@ -200,10 +179,6 @@ def distributions(table: pa.Table) -> AgeDistribution:
 def probs_column(ages: AgeDistribution) -> pa.Array:
     """An AgeDistribution as column `age_probs`."""
     return pa.FixedSizeListArray.from_arrays(pa.array(ages.probs.astype(np.float32).ravel()), len(AGES))
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _fits(given: pa.DataType, wanted: pa.DataType) -> bool:

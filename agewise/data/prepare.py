@@ -93,7 +93,7 @@ def prepare(
         height, width = photo.pixels.shape[:2]
         centre = nearest_centre(faces, width, height)
         chosen = faces if every_face or centre is None else [centre]
-        return [_crop(row, photo, face, plan) for face in chosen]
+        return [{**_crop(row, photo, face, plan), "faces": len(faces)} for face in chosen]
 
     with ThreadPoolExecutor(threads) as pool:
         count = 0
@@ -175,8 +175,8 @@ def _text(path: Path) -> str:
 
 
 def _schema(given: pa.Schema) -> pa.Schema:
-    """The given columns, with ours in our types, and box, landmarks and score."""
-    names = [*given.names, *(name for name in ("box", "landmarks", "score") if name not in given.names)]
+    """The given columns, with ours in our types, and box, landmarks, score and faces."""
+    names = [*given.names, *(name for name in ("box", "landmarks", "score", "faces") if name not in given.names)]
     return pa.schema([(name, COLUMNS[name] if name in COLUMNS else given.field(name).type) for name in names])
 
 

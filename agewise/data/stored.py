@@ -65,7 +65,7 @@ def open_pictures(manifest: Path, column: str = "image", held: int = HELD) -> Pi
     Raises ManifestError where the manifest has no such column, or the file cannot be written.
     """
     file = open_manifest(manifest, need=[column])
-    folder, size = manifest.parent, _size(file, column)
+    folder, size = manifest if manifest.is_dir() else manifest.parent, _size(file, column)
     if size <= held:
         memory = io.BytesIO()
         offsets = _write(file, column, memory, held)
@@ -100,8 +100,13 @@ def _size(file: pq.ParquetFile, column: str) -> int:
 
 def _state(manifest: Path, column: str) -> dict[str, Any]:
     """What must be the same for the file to be of this manifest: after any change it is written anew."""
-    said = manifest.stat()
-    return {"column": column, "size": said.st_size, "time": said.st_mtime_ns}
+    files = manifest.glob("*.parquet") if manifest.is_dir() else [manifest]
+    states = [file.stat() for file in files]
+    return {
+        "column": column,
+        "size": sum(state.st_size for state in states),
+        "time": max(state.st_mtime_ns for state in states),
+    }
 
 
 def _entries(file: pq.ParquetFile, column: str) -> Iterator[bytes]:

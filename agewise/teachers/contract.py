@@ -1,4 +1,4 @@
-"""What an outside age network expects and returns, as a small TOML file, and how it is opened as a Predictor."""
+"""A teacher as a small TOML file: what an outside age network expects and returns, or whose votes make an ensemble."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from agewise.data.settings import Settings, read_settings
+from agewise.teachers.views import checked_views
+
+SWITCH = 12.0
+"""Years up to which, included, the children's members decide (Antipov et al. 2016)."""
+
+
+class TeacherError(ValueError):
+    """A network and its contract that do not fit, or a member that fails; the message is one line for the user."""
+
+
+OF_MEMBERS = ("weights", "children", "switch", "views")
+"""Settings that only a teacher with members has."""
 
 
 class Input(Settings):
@@ -51,7 +63,13 @@ class Output(Settings):
 
 
 class Contract(Settings):
-    """One network, or an ensemble of other contracts; either may be recalibrated by age."""
+    """One network, or an ensemble; either may be recalibrated by age.
+
+    members: other contracts (`.toml`) or run folders of `agewise train`, relative to the file that names them.
+    children: the same, for faces that the members read as `switch` years or younger.
+    views: the test-time views over which every member votes.
+    readout: the file of a Bank of training faces, by which the ensemble's distributions are read (readout.py).
+    """
 
     name: str
     licence: str = "unknown"
@@ -62,7 +80,16 @@ class Contract(Settings):
     output: Output | None = None
     members: tuple[str, ...] = ()
     weights: tuple[float, ...] = ()
+    children: tuple[str, ...] = ()
+    switch: float = Field(default=SWITCH, ge=0, le=100)
+    views: tuple[str, ...] = ("original",)
     recalibration: str | None = None
+    readout: str | None = None
+
+    @field_validator("views")
+    @classmethod
+    def _known(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        return checked_views(views)
 
     @model_validator(mode="after")
     def _whole(self) -> Contract:
@@ -71,6 +98,9 @@ class Contract(Settings):
             raise ValueError("a teacher has either members, or file, input and output")
         if not self.members and any(part is None for part in network):
             raise ValueError("a teacher needs file, [input] and [output], or members")
+        alone = [] if self.members else [name for name in OF_MEMBERS if name in self.model_fields_set]
+        if alone:
+            raise ValueError(f"{' and '.join(alone)} without members; only an ensemble has them")
         if self.weights and (len(self.weights) != len(self.members) or min(self.weights) <= 0):
             raise ValueError(f"{len(self.members)} members need as many positive weights")
         return self

@@ -1,8 +1,9 @@
-"""Outside ONNX networks as Predictors, by their contracts."""
+"""Teachers as Predictors, by their contracts: outside ONNX networks, run folders, and ensembles of both."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
@@ -11,9 +12,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from agewise.ages import AGES, AgeDistribution, Predictor
 from agewise.faces.align import Window, cut
-from agewise.teachers.contract import Contract, read_contract
+from agewise.teachers.contract import Contract, TeacherError, read_contract
 from agewise.teachers.ensemble import Ensemble
+from agewise.teachers.readout import Bank, Readout
 from agewise.teachers.recalibrate import Recalibrated, Response
+
+if TYPE_CHECKING:
+    from agewise.model.age_model import TorchPredictor
 
 _FAILING = (
     onnx_errors.Fail,
@@ -25,13 +30,10 @@ _FAILING = (
 )
 """What ONNX Runtime raises, which has no base class but Exception."""
 
-
+FEW = 10
+"""Faces a pass: both networks of recipes/teachers are a fifth to a third slower, each face, in passes of 50 to 100."""
 ROUNDING = 0.01
 """By how much a face's class probabilities may miss a sum of 1: what half precision leaves of a softmax is less."""
-
-
-class TeacherError(ValueError):
-    """A network and its contract that do not fit; the message is one line for the user."""
 
 
 class OnnxTeacher:
@@ -95,27 +97,43 @@ class OnnxTeacher:
                 f"to {top}; 2 or more within 0..100 are needed"
             )
 
+    @property
+    def size(self) -> int:
+        """Pixels of the side of its input."""
+        return self.input.size
+
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of crops (N, H, H, 3) in the standard frame. Raises TeacherError on a value that is no number."""
-        pixels = cut(crops, self.window, self.input.size).astype(np.float32)
-        if self.input.colours == "BGR":
-            pixels = pixels[..., ::-1]
-        values = (pixels - np.array(self.input.mean, np.float32)) / np.array(self.input.scale, np.float32)
+        return self.of_window(cut(crops, self.window, self.size))
+
+    def of_window(self, pixels: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of windows (N, size, size, 3) that are cut already. Raises TeacherError as a call does."""
+        if not len(pixels):
+            return AgeDistribution.concatenate([])
+        starts = range(0, len(pixels), FEW)
+        raw = np.concatenate([self._raw(pixels[start : start + FEW]) for start in starts])
+        if not np.isfinite(raw).all():
+            bad = int(np.argmax(~np.isfinite(raw).all(axis=1)))
+            raise TeacherError(f"teacher {self.name}: face {bad} of a batch got a value that is no number")
+        return self._ages(raw)
+
+    def _raw(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """The network's output (N, values) of windows."""
+        ordered = pixels[..., ::-1] if self.input.colours == "BGR" else pixels
+        mean, scale = np.array(self.input.mean, np.float32), np.array(self.input.scale, np.float32)
+        values = (ordered.astype(np.float32) - mean) / scale
         if self.input.layout == "NCHW":
             values = values.transpose(0, 3, 1, 2)
         try:
             raw = self._session.run([self.output.name], {self.input.name: np.ascontiguousarray(values)})[0]
         except _FAILING as error:
             raise TeacherError(f"teacher {self.name}: the network fails: {str(error).splitlines()[0]}") from error
-        if not raw.ndim or len(raw) != len(crops):
+        if not raw.ndim or len(raw) != len(pixels):
             raise TeacherError(
-                f"teacher {self.name}: {len(crops)} faces gave output {raw.shape}; one row a face is needed"
+                f"teacher {self.name}: {len(pixels)} faces gave output {raw.shape}; one row a face is needed"
             )
-        self._check_values(raw.size // max(1, len(crops)))
-        if not np.isfinite(raw).all():
-            bad = int(np.argmax(~np.isfinite(raw).reshape(len(raw), -1).all(axis=1)))
-            raise TeacherError(f"teacher {self.name}: face {bad} of a batch got a value that is no number")
-        return self._ages(np.asarray(raw, dtype=np.float64).reshape(len(crops), -1))
+        self._check_values(raw.size // len(pixels))
+        return np.asarray(raw, dtype=np.float64).reshape(len(pixels), -1)
 
     def _ages(self, raw: NDArray[np.float64]) -> AgeDistribution:
         if self.output.kind == "years":
@@ -133,7 +151,7 @@ def open_teacher(path: Path | str, threads: int = 0, above: frozenset[Path] = fr
     """The Predictor that a contract describes: a network, or an ensemble, recalibrated where it says so.
 
     Raises:
-        SettingsError: the contract is not valid.
+        SettingsError: the contract is not valid, or a member's run is not there, not finished or damaged.
         TeacherError: a network does not fit its contract, or an ensemble is a member of itself.
 
     above: the contracts that led here.
@@ -144,13 +162,50 @@ def open_teacher(path: Path | str, threads: int = 0, above: frozenset[Path] = fr
     contract = read_contract(source)
     teacher: Predictor
     if contract.members:
-        members = [open_teacher(source.parent / m, threads, above | {source.resolve()}) for m in contract.members]
-        teacher = Ensemble(members, contract.weights or None)
+        names = [*contract.members, *contract.children]
+        opened = [_opened(source.parent / name, threads, above | {source.resolve()}) for name in names]
+        teacher = Ensemble(
+            opened[: len(contract.members)],
+            contract.weights or None,
+            children=opened[len(contract.members) :],
+            switch=contract.switch,
+            views=contract.views,
+            names=names,
+        )
     else:
         teacher = OnnxTeacher(contract, source.parent, threads)
+    if contract.readout:
+        teacher = Readout(teacher, Bank.read(source.parent / contract.readout))
     if contract.recalibration:
         return Recalibrated(teacher, Response.read(source.parent / contract.recalibration))
     return teacher
+
+
+def open_run(folder: Path, threads: int = 0) -> TorchPredictor:
+    """The network of a finished run folder. Raises SettingsError where it is none.
+
+    threads: of torch in this process; 0 leaves them as they are.
+    """
+    import torch  # teachers of ONNX networks alone do not need it
+
+    from agewise.model.age_model import TorchPredictor
+    from agewise.model.folding import folded
+    from agewise.training.run_folder import load_run
+
+    if threads:
+        torch.set_num_threads(threads)
+    return TorchPredictor(folded(load_run(folder)))
+
+
+def _opened(path: Path, threads: int, above: frozenset[Path]) -> Predictor:
+    """A member: a contract, or a run of the frame in which teachers get their crops."""
+    if path.suffix == ".toml":
+        return open_teacher(path, threads, above)
+    run = open_run(path, threads)
+    if run.model.settings.frame != "aligned":
+        frame = run.model.settings.frame
+        raise TeacherError(f"{path}: this run wants crops of the {frame} frame; a teacher gets aligned ones")
+    return run
 
 
 def _row(numbers: tuple[int, ...]) -> str:

@@ -96,6 +96,7 @@ def test_a_face_has_its_box_and_points_in_pixels_of_the_photo(parquet: Path, tmp
     assert 60 < y0 < min(eye[1], other[1]) < nose[1] < mouth[1] < y1 < 190
     assert mouth[0] < corner[0]
     assert 0.5 < row["score"] <= 1.0
+    assert row["faces"] == 1.0
     assert read_photo(row["image"]["bytes"]).pixels.shape == (96, 96, 3)
 
 
@@ -168,6 +169,8 @@ def test_of_two_faces_the_nearest_to_the_centre_or_each(portrait: bytes, tmp_pat
     }
     left, right = sorted(centres["each.parquet"])
     assert right - left == pytest.approx(320, abs=5)
+    for name in ("one.parquet", "each.parquet"):
+        assert set(read_manifest(tmp_path / name)["faces"].to_pylist()) == {2.0}
     assert centres["one.parquet"] == [min((left, right), key=lambda x: abs(x - 310))]
 
 

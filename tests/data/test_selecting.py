@@ -34,14 +34,22 @@ def test_several_values(faces: Path, tmp_path: Path) -> None:
     assert select(faces, tmp_path / "t.parquet", "split", ["valid", "test"]).kept == 2
 
 
+def test_rows_without_a_value(faces: Path, tmp_path: Path) -> None:
+    assert select(faces, tmp_path / "t.parquet", "split", [None]) == Selected(6, 1)
+    assert read_manifest(tmp_path / "t.parquet")["age"].to_pylist() == [50]
+    assert select(faces, tmp_path / "u.parquet", "split", [None, "valid"]).kept == 2
+    assert select(faces, tmp_path / "w.parquet", "age", ["50.0"]).kept == 1
+
+
 @pytest.mark.parametrize(
     ("column", "values", "said"),
     [
+        ("age", [None], r"no row whose age is null; it has 10\.0 \(1\)"),
         ("split", ["dev"], r"no row whose split is dev; it has train \(3\), test \(1\), valid \(1\)"),
         ("part", ["train"], "no column part"),
     ],
 )
-def test_what_is_not_there(faces: Path, tmp_path: Path, column: str, values: list[str], said: str) -> None:
+def test_what_is_not_there(faces: Path, tmp_path: Path, column: str, values: list[str | None], said: str) -> None:
     with pytest.raises(ManifestError, match=said):
         select(faces, tmp_path / "t.parquet", column, values)
     assert not (tmp_path / "t.parquet").exists()

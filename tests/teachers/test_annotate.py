@@ -1,4 +1,4 @@
-"""Annotation: the same rows in the same order with a teacher's ages, resumed by the same teacher, then recalibrated."""
+"""Annotation: the same rows in the same order with a teacher's ages, resumed by the same teacher."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, distributions, metadata, numbers, read_manifest
-from agewise.teachers.annotate import annotate, recalibrate
+from agewise.teachers.annotate import annotate
 from agewise.teachers.ensemble import Ensemble
-from agewise.teachers.recalibrate import Response
 
 Write = Callable[..., Path]
 BAD = {"bytes": b"no picture", "path": None}
@@ -51,7 +50,7 @@ class Killed:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agewise.data.crops.PART_ROWS", 10)
+    monkeypatch.setattr("agewise.teachers.annotate.PART_ROWS", 10)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -157,69 +156,6 @@ def test_what_cannot_be_annotated_leaves_nothing(
 
 def test_a_teacher_that_loses_a_face(tmp_path: Path, faces_of: Write) -> None:
     source = faces_of(tmp_path / "faces.parquet", [10, 20])
-    with pytest.raises(ManifestError, match="the teacher gave 1 answers to 2 faces"):
+    with pytest.raises(ManifestError, match=r"rows 0\.\.1: the teacher fails: it gave 1 answers to 2 faces"):
         annotate(source, lambda crops: bright(crops[:1]), tmp_path / "soft.parquet", identity="t")
     assert [path.name for path in tmp_path.iterdir()] == ["faces.parquet"]
-
-
-def test_recalibration_from_end_to_end(tmp_path: Path, faces_of: Write) -> None:
-    ages = np.tile(np.arange(2.0, 82.0, 1.0), 4)
-    low = np.floor(ages / 10) * 10
-    source = faces_of(tmp_path / "faces.parquet", ages, side=8, age_low=low, age_high=low + 9)
-    soft, fixed, response = (tmp_path / name for name in ("soft.parquet", "fixed.parquet", "r.json"))
-    annotate(source, flattened, soft, identity="flat")
-    before = np.abs(distributions(read_manifest(soft)).mean - ages).mean()
-    fitted = recalibrate(soft, fixed, response)
-    after = distributions(read_manifest(fixed))
-    assert before > 7
-    assert np.abs(after.mean - ages).mean() < 3
-    assert fitted.mean[[10, 30, 60]] == pytest.approx([18, 30, 48], abs=2)
-    assert Response.read(response).mean == pytest.approx(fitted.mean, abs=1e-5)
-    assert metadata(fixed)["step"] == "recalibrate"
-    grouped = pq.read_table(soft)
-    grouped = grouped.set_column(grouped.schema.get_field_index("age"), "age", pa.nulls(len(grouped), pa.float64()))
-    pq.write_table(grouped, tmp_path / "grouped.parquet")
-    recalibrate(tmp_path / "grouped.parquet", fixed, response, fit_on=soft, constrain=True)
-    probs = distributions(read_manifest(fixed)).probs
-    outside = (np.arange(101) < low[:, None]) | (np.arange(101) > low[:, None] + 9)
-    assert probs[outside].max() == 0
-    recalibrate(tmp_path / "grouped.parquet", fixed, response, fit_on=soft, constrain=True, edge=2.0)
-    assert 0.01 < distributions(read_manifest(fixed)).probs[outside].sum() / len(ages) < 0.3
-    assert metadata(fixed)["edge"] == 2.0
-
-
-@pytest.mark.parametrize(
-    ("changes", "wanted"),
-    [
-        ({"age": None}, "no row with an age, or with age_low and age_high"),
-        ({}, "3 labelled faces do not fix a recalibration; 100 or more are needed"),
-    ],
-)
-def test_what_cannot_be_recalibrated_leaves_nothing(
-    tmp_path: Path, faces_of: Write, changes: dict[str, Any], wanted: str
-) -> None:
-    source = faces_of(tmp_path / "faces.parquet", [1, 2, 3], **changes)
-    annotate(source, bright, tmp_path / "soft.parquet", identity="t")
-    with pytest.raises(ValueError, match=wanted):
-        recalibrate(tmp_path / "soft.parquet", tmp_path / "new" / "fixed.parquet", tmp_path / "new" / "r.json")
-    with pytest.raises(ManifestError, match="no column age_probs"):
-        recalibrate(source, tmp_path / "new" / "fixed.parquet", tmp_path / "new" / "r.json")
-    assert not (tmp_path / "new").exists()
-
-
-def test_recalibration_never_overwrites_what_it_reads(tmp_path: Path, faces_of: Write) -> None:
-    source = faces_of(tmp_path / "faces.parquet", np.tile(np.arange(2.0, 82.0), 2), side=8)
-    soft, other, new = (tmp_path / name for name in ("soft.parquet", "other.parquet", "new"))
-    annotate(source, flattened, soft, identity="flat")
-    other.write_bytes(soft.read_bytes())
-    before = soft.read_bytes()
-    for target, response in ((soft, new), (new, soft), (other, new), (new, other)):
-        with pytest.raises(ManifestError, match="is the manifest that is read"):
-            recalibrate(soft, target, response, fit_on=other)
-    with pytest.raises(ManifestError, match="new is to hold the manifest and the response"):
-        recalibrate(soft, new, new)
-    for edge in (-1.0, 1e9, float("nan"), float("inf")):
-        with pytest.raises(ManifestError, match=r"blur .* is .*; 0..20 years is allowed"):
-            recalibrate(soft, new, tmp_path / "r.json", constrain=True, edge=edge)
-    assert soft.read_bytes() == other.read_bytes() == before
-    assert not new.exists()

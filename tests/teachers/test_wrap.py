@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from agewise.ages import AGES, AgeDistribution
 from agewise.data.settings import SettingsError
-from agewise.teachers.contract import read_contract
+from agewise.model.age_model import TorchPredictor
+from agewise.teachers.contract import TeacherError, read_contract
 from agewise.teachers.ensemble import Ensemble
-from agewise.teachers.wrap import OnnxTeacher, TeacherError, open_teacher
+from agewise.teachers.readout import Bank
+from agewise.teachers.wrap import OnnxTeacher, open_run, open_teacher
+from agewise.training.run_folder import load_run
 
 ROOT = Path(__file__).parents[2]
 SIDE = 16
@@ -236,12 +241,121 @@ def test_several_are_an_ensemble_and_may_be_recalibrated(tmp_path: Path, network
         ('name = "t"\nmembers = ["b"]\nweights = [1, 2]', "1 members need as many positive weights"),
         ('name = "t"\nmembers = ["b"]\nweights = [0]', "1 members need as many positive weights"),
         ('name = "t"\nmembers = ["absent.toml"]', "absent.toml: No such file or directory"),
+        ('name = "t"\nmembers = ["absent"]', "absent: not a run folder (it has no recipe.json)"),
+        ('name = "t"\nmembers = ["half"]', "half: this run is not finished; agewise train resumes it"),
+        ('name = "t"\nmembers = ["net.toml"]\nchildren = ["half"]', "half: this run is not finished"),
+        ('name = "t"\nmembers = ["net.toml"]\nchildren = ["t.toml"]', "t.toml: this ensemble is a member of itself"),
+        ('name = "t"\nchildren = ["b"]', "a teacher needs file, [input] and [output], or members"),
+        ('name = "t"\nmembers = ["b"]\nswitch = 130', "switch: Input should be less than or equal to 100 (given: 130)"),
+        ('name = "t"\nmembers = ["b"]\nswitch = -1', "switch: Input should be greater than or equal to 0 (given: -1)"),
+        ('name = "t"\nmembers = ["b"]\nswitch = nan', "switch: Input should be a finite number (given: nan)"),
+        (
+            'name = "t"\nmembers = ["b"]\nviews = ["flip"]',
+            "views: no view 'flip'; there are original, mirror, rotate+5",
+        ),
+        ('name = "t"\nmembers = ["b"]\nviews = []', "views: views are (); a list of one or more of original"),
+        ('name = "t"\nmembers = ["b"]\nviews = ["mirror", "mirror"]', "the view 'mirror' is named twice; once is"),
     ],
 )
-def test_a_teacher_is_one_network_or_several(tmp_path: Path, text: str, wanted: str) -> None:
+def test_a_teacher_is_one_network_or_several(
+    tmp_path: Path, network: Write, contract: Write, text: str, wanted: str
+) -> None:
+    network(only(0))
+    contract()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "recipe.json").write_text("{}")
     path = tmp_path / "t.toml"
     path.write_text(text)
     assert wanted in fault(path)
+
+
+@pytest.mark.parametrize("line", ['children = ["b"]', "switch = 10", 'views = ["mirror"]', "weights = [1.0]"])
+def test_a_network_of_its_own_has_nothing_of_an_ensemble(network: Write, contract: Write, line: str) -> None:
+    network(only(0))
+    path = contract()
+    path.write_text(f"{line}\n{path.read_text()}")
+    assert fault(path).endswith(f"{line.split()[0]} without members; only an ensemble has them")
+
+
+def test_children_and_views_are_read_from_the_contract(tmp_path: Path, network: Write, contract: Write) -> None:
+    network(only(0))
+    contract("red.toml")
+    contract("blue.toml", input={"colours": "BGR"})
+    path = tmp_path / "t.toml"
+    path.write_text(
+        'name = "t"\nmembers = ["red.toml"]\nchildren = ["blue.toml"]\nswitch = 15.5\nviews = ["original", "scale-5"]\n'
+    )
+    ensemble = open_teacher(path)
+    assert isinstance(ensemble, Ensemble)
+    assert (ensemble.switch, ensemble.views) == (15.5, ("original", "scale-5"))
+    assert ensemble.names == ["red.toml", "blue.toml"]
+    answer = ensemble.answer(crops((15, 0, 40), (16, 0, 40)))
+    assert answer.ages.mean == pytest.approx([40.0, 16.0], abs=0.05)
+    assert np.isnan(answer.votes[:, 1]).all(axis=1).tolist() == [False, True]
+    path.write_text('name = "t"\nmembers = ["red.toml"]\nchildren = ["blue.toml"]\n')
+    plain = open_teacher(path)
+    assert isinstance(plain, Ensemble)
+    assert (plain.switch, plain.views) == (12.0, ("original",))
+
+
+def test_an_ensemble_is_read_out_by_its_training_faces(tmp_path: Path, network: Write, contract: Write) -> None:
+    network(only(0))
+    contract("red.toml")
+    bank = Bank(AgeDistribution.of_ages([20.0, 60.0]), AgeDistribution.of_ages([10.0, 70.0]), alpha=30.0)
+    bank.write(tmp_path / "bank.parquet")
+    path = tmp_path / "t.toml"
+    path.write_text('name = "t"\nmembers = ["red.toml"]\nreadout = "bank.parquet"\n')
+    plain, read = open_teacher(tmp_path / "red.toml"), open_teacher(path)
+    faces = crops((20, 0, 0), (60, 0, 0))
+    np.testing.assert_allclose(read(faces).probs, bank.read_out(plain(faces)).probs, atol=1e-6)
+    assert read(faces).mean[0] < 40 < read(faces).mean[1]
+
+
+def test_an_ensemble_in_an_ensemble_keeps_its_own_switch(tmp_path: Path, network: Write, contract: Write) -> None:
+    network(only(0))
+    contract("red.toml")
+    contract("blue.toml", input={"colours": "BGR"})
+    (tmp_path / "inner.toml").write_text('name = "i"\nmembers = ["red.toml"]\nchildren = ["blue.toml"]\n')
+    path = tmp_path / "outer.toml"
+    path.write_text('name = "o"\nmembers = ["inner.toml", "red.toml"]\n')
+    found = open_teacher(path)(crops((10, 0, 60), (20, 0, 60)))
+    assert found.mean == pytest.approx([(60 + 10) / 2, 20], abs=0.3)
+
+
+def test_runs_are_members_beside_contracts(tmp_path: Path, network: Write, contract: Write, tiny_run: Path) -> None:
+    network(only(0))
+    contract()
+    path = tmp_path / "t.toml"
+    path.write_text(f'name = "t"\nmembers = ["net.toml", "{os.path.relpath(tiny_run, tmp_path)}"]\n')
+    faces = crops((60, 40, 20), (150, 150, 150))
+    ensemble = open_teacher(path, threads=1)
+    run = TorchPredictor(load_run(tiny_run))(faces)
+    assert ensemble(faces).probs == pytest.approx((open_teacher(contract())(faces).probs + run.probs) / 2, abs=1e-6)
+    assert open_run(tiny_run)(faces).probs == pytest.approx(run.probs, abs=1e-6)
+
+
+def test_a_run_of_another_frame_is_no_member(tmp_path: Path, tiny_run: Path) -> None:
+    folder = shutil.copytree(tiny_run, tmp_path / "run")
+    said = json.loads((folder / "recipe.json").read_text())
+    said["model"]["frame"] = "square"
+    (folder / "recipe.json").write_text(json.dumps(said))
+    path = tmp_path / "t.toml"
+    path.write_text('name = "t"\nmembers = ["run"]\n')
+    assert fault(path) == f"{folder}: this run wants crops of the square frame; a teacher gets aligned ones"
+
+
+def test_the_batch_changes_nothing(network: Write, contract: Write) -> None:
+    """More faces than go through the network at once, and the number of the bad one among all of them."""
+    network(only(0))
+    teacher = open_teacher(contract())
+    ages = list(range(20, 89, 3))
+    faces = crops(*((age, 0, 0) for age in ages))
+    assert teacher(faces).mean == pytest.approx(ages, abs=0.5)
+    assert np.array_equal(teacher(faces[15:]).probs, teacher(faces).probs[15:])
+    assert len(teacher(faces[:0])) == 0
+    network(only(0), activation="Log")
+    faces[17] = 0
+    assert "face 17 of a batch" in fault(contract(), faces)
 
 
 def test_a_contract_of_others_is_no_network(tmp_path: Path) -> None:

@@ -1,0 +1,225 @@
+"""The same plan on many machines: Ray Data hands the parts to workers that hold the networks and write what they did.
+
+A part is a file that is complete or absent, and what is there is not done again. So nothing depends on Ray for a face
+to come once: a worker that dies is replaced and its part goes to another, and a call after the driver's death goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from agewise.ages import Predictor
+from agewise.data.shards import PART_ROWS
+from agewise.teachers.annotated import Annotated, Folder
+from agewise.teachers.answers import answered_parts
+from agewise.teachers.plan import Plan, Run, make_plan, shares_of
+
+Progress = Callable[[int, int], None]
+
+PATIENCE = 5.0
+"""Seconds within which a cluster must answer."""
+
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+SETTINGS = b"\x04"
+"""How HTTP/2, and so gRPC, begins: the client's preface and settings; the server's first frame is of this type."""
+
+STORE = 100 << 20
+"""Bytes of Ray's object store in a cluster of our own: the driver and its workers exchange numbers of parts only."""
+
+
+class ClusterError(ValueError):
+    """A cluster that cannot be worked on, or failed; the message is one line for the user."""
+
+
+class Opened(Protocol):
+    """A teacher, and the name that is only its own."""
+
+    @property
+    def predictor(self) -> Predictor: ...
+    @property
+    def name(self) -> str: ...
+
+
+def annotate_on_ray(
+    manifest: Path | str,
+    open_teacher: Callable[[], Opened],
+    folder: Path | str,
+    *,
+    identity: str,
+    address: str,
+    workers: int = 0,
+    cores: int = 1,
+    batch: int = 50,
+    votes: str | None = None,
+    rows: int = PART_ROWS,
+    progress: Progress = lambda _done, _total: None,
+) -> Annotated:
+    """The folder that `annotate_folder` writes, made by the workers of a Ray cluster; either finishes the other's.
+
+    open_teacher: is called in every worker, on its machine, and must give the teacher that `identity` names.
+    address: "local" (a cluster of this machine for this call), "auto" (the one that runs here), host:port, or
+        ray://host:port. Every machine must reach manifest, folder and teacher by the same names.
+    workers: 0 is as many as the cluster has cores for. cores: of each worker.
+
+    Raises:
+        ClusterError: Ray is not installed, does not answer, or its workers cannot work.
+        ManifestError: as of `annotate_folder`; what a worker says arrives as its one line.
+    """
+    _reached(address)
+    plan = make_plan(manifest, identity, batch=batch, votes=votes, rows=rows)
+    place = Folder(folder, plan)
+    missing = place.begin()
+    done = plan.total - sum(len(plan.span(part)) for part in missing)
+    progress(done, plan.total)
+    if missing:
+        with _connected(address, workers * cores):
+            worker = (place, open_teacher, identity)
+            for count in _worked(worker, shares_of(plan, missing), workers, cores):
+                done += count
+                progress(done, plan.total)
+    return place.finish()
+
+
+class Worker:
+    """An actor: it holds a teacher and does the shares of a plan that it is given."""
+
+    def __init__(self, folder: Folder, open_teacher: Callable[[], Opened], identity: str) -> None:
+        self.folder, self.plan = folder, folder.plan
+        self.teacher: Predictor | None = None
+        self.failed = ""
+        try:
+            opened = open_teacher()
+        except (ValueError, OSError) as error:
+            self.failed = _line(error)
+            return
+        self.teacher = opened.predictor
+        if opened.name != identity:
+            self.failed = f"the teacher is {opened.name} on {socket.gethostname()}; it is {identity} where this began"
+
+    def __call__(self, shares: dict[str, Any]) -> dict[str, list[Any]]:
+        """How many rows each share (from part `begin` to `end`, excluded) has, and what went wrong, if anything."""
+        runs = [(int(begin), int(end)) for begin, end in zip(shares["begin"], shares["end"], strict=True)]
+        return {
+            "rows": [_rows(self.plan, run) for run in runs],
+            "error": [self.failed or self._do(run) for run in runs],
+        }
+
+    def _do(self, run: Run) -> str:
+        assert self.teacher is not None
+        try:
+            missing = [(part, part + 1) for part in range(*run) if not self.folder.has(part)]
+            for part in answered_parts(self.plan, self.teacher, [run] if len(missing) == run[1] - run[0] else missing):
+                self.folder.write(part)
+        except (ValueError, OSError) as error:
+            return _line(error)
+        return ""
+
+
+def _worked(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores: int) -> Iterator[int]:
+    """Does all shares, in whatever order, and tells the rows of each that is done."""
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext, from_items
+    from ray.exceptions import RayError
+
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # of Ray
+    there = int(resources.get("CPU", 0)) // cores
+    if there < 1:
+        raise ClusterError(f"no machine of the cluster has {cores} cores for a worker; --threads says how many it gets")
+    DataContext.get_current().enable_progress_bars = False  # `progress` shows what there is to see
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    items = [{"begin": begin, "end": end} for begin, end in shares]
+    done = from_items(items, override_num_blocks=len(items)).map_batches(
+        Worker,
+        fn_constructor_args=worker,
+        batch_size=1,
+        num_cpus=cores,
+        compute=ActorPoolStrategy(size=min(workers or there, len(items))),
+    )
+    try:
+        for row in done.iter_rows():
+            if row["error"]:
+                raise ClusterError(row["error"])
+            yield int(row["rows"])
+    except RayError as error:
+        cause = getattr(error, "cause", None) or error
+        raise ClusterError(f"Ray: {type(cause).__name__}: {_line(cause)}") from error
+
+
+@contextmanager
+def _connected(address: str, cores: int) -> Iterator[None]:
+    """A connection to the cluster; one that is there already is used, and left."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    own: dict[str, Any] = {}
+    if address == "local":
+        own = {"num_cpus": cores or _cores(), "object_store_memory": STORE, "include_dashboard": False}
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write to stderr as it pleases
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Ray's own future
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+    except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
+        raise ClusterError(f"--ray {address}: {_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reached(address: str) -> None:
+    """Raises ClusterError where Ray is not installed, or nothing listens at the address: Ray itself would wait long."""
+    try:
+        import ray.data  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ClusterError(f"--ray needs {error.name}: pip install 'agewise[ray]'") from error
+    if address in ("local", "auto"):
+        return
+    parsed = urlsplit(address if "://" in address else f"ray://{address}")
+    try:
+        place = parsed.hostname, parsed.port
+    except ValueError:
+        place = None, None
+    if parsed.scheme != "ray" or not place[0] or not place[1]:
+        raise ClusterError(f"--ray {address}: auto, local, host:port or ray://host:port is needed")
+    try:
+        with socket.create_connection((place[0], place[1]), PATIENCE) as connection:
+            _greeted(connection)
+    except OSError as error:
+        raise ClusterError(f"--ray {address}: no cluster answers there ({error.strerror or error})") from error
+
+
+def _greeted(connection: socket.socket) -> None:
+    """Raises OSError unless a gRPC server answers, as Ray's are: of any other, ray.init gives up after 200 seconds."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return  # the greeting would have to be encrypted
+    connection.sendall(HELLO)
+    head = b""
+    while len(head) < 9 and (more := connection.recv(9 - len(head))):
+        head += more
+    if head[3:4] != SETTINGS:
+        raise OSError("what listens there is not Ray")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _rows(plan: Plan, run: Run) -> int:
+    return sum(len(plan.span(part)) for part in range(*run))
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,93 @@
+"""An annotated manifest -> the same one with the teacher's ages put right, by faces whose age or group is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from agewise.ages import AgeDistribution
+from agewise.data.manifest import (
+    ManifestError,
+    distributions,
+    first_fault,
+    metadata,
+    numbers,
+    probs_column,
+    read_manifest,
+    write_manifest,
+)
+from agewise.teachers.recalibrate import Response, blurred, fit_response
+
+GROWN = 20.0
+"""The age from which people who label age groups err alike; they err less on children."""
+
+EDGES = 20.0
+"""The most, in years, by which the bounds of groups may be blurred."""
+
+BOUNDS = ("age", "age_low", "age_high")
+"""The columns that say what is known of a face."""
+
+
+def recalibrate(
+    manifest: Path,
+    target: Path,
+    response: Path,
+    *,
+    fit_on: Path | None = None,
+    constrain: bool = False,
+    edge: float = 0.0,
+) -> Response:
+    """Writes an annotated manifest with recalibrated `age_probs`, and the fitted Response as JSON.
+
+    fit_on: the annotated manifest with ages or groups to fit on; `manifest` itself where None.
+    constrain: each distribution keeps only the ages of its row's known group.
+    edge: std, in years, by which the known groups' bounds are blurred first (less below GROWN): labels err too.
+    """
+    if metadata(manifest).get("step") == "recalibrate":
+        raise ManifestError(f"{manifest} is recalibrated already; take the one that agewise annotate wrote")
+    _check_places(manifest, fit_on or manifest, target, response)
+    if not 0 <= edge <= EDGES:
+        raise ManifestError(f"the blur of the groups' bounds is {edge:g}; 0..{EDGES:g} years is allowed")
+    fitted_on = read_manifest(fit_on or manifest, need=["age_probs"])
+    labelled = ~np.all([np.isnan(numbers(fitted_on, name)) for name in BOUNDS], axis=0)
+    if not labelled.any():
+        raise ManifestError(f"{fit_on or manifest}: no row with an age, or with age_low and age_high")
+    chosen = fitted_on.filter(pa.array(labelled))
+    fitted = fit_response(distributions(chosen).mean, known(chosen).probs)
+    table = read_manifest(manifest, need=["age_probs"])
+    within = known(table).probs if constrain else None
+    if within is not None:
+        grouped = np.isnan(numbers(table, "age"))
+        within[grouped] = blurred(within[grouped], edge, GROWN)
+    ages = fitted.posterior(distributions(table).mean, within)
+    column = table.schema.get_field_index("age_probs")
+    said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain, "edge": edge}
+    fitted.write(response)
+    write_manifest(table.set_column(column, "age_probs", probs_column(ages)), target, said)
+    return fitted
+
+
+def known(table: pa.Table) -> AgeDistribution:
+    """What the labels of each row say: an exact age, a group, or nothing (uniform)."""
+    if (fault := first_fault(table)) is not None:
+        raise ManifestError(f"row {fault[0]}: {fault[1]}")
+    low = np.nan_to_num(numbers(table, "age_low"), nan=0.0)
+    high = np.nan_to_num(numbers(table, "age_high"), nan=100.0)
+    groups = AgeDistribution.of_groups(low, high).probs
+    age = numbers(table, "age")
+    exact = ~np.isnan(age)
+    groups[exact] = AgeDistribution.of_ages(age[exact]).probs
+    return AgeDistribution(groups)
+
+
+def _check_places(manifest: Path, fit_on: Path, target: Path, response: Path) -> None:
+    """Raises ManifestError where an output is a folder, or would overwrite what is read or the other output."""
+    if target.is_dir() or response.is_dir():
+        raise ManifestError(f"{target if target.is_dir() else response}: a folder; the name of a file is needed")
+    for place in (target, response):
+        if place.resolve() in (manifest.resolve(), fit_on.resolve()):
+            raise ManifestError(f"{place} is the manifest that is read; give the new one another name")
+    if target.resolve() == response.resolve():
+        raise ManifestError(f"{target} is to hold the manifest and the response; give one another name")
