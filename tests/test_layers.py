@@ -66,7 +66,7 @@ def name_of(path: Path) -> str:
     [
         ("from agewise.evaluation.report import render", {"evaluation"}),
         ("from agewise import evaluation", {"evaluation"}),
-        ("import agewise.evaluation.report as report", {"evaluation"}),
+        ("import agewise.evaluation.report.write as report", {"evaluation"}),
         ("def f():\n    from agewise.apps import cli", {"apps"}),
         ("import numpy\nfrom agewise.ages import AGES\nfrom agewise.data import manifest", {"ages", "data"}),
     ],

@@ -1,4 +1,4 @@
-"""The verbs of the chain: prepare, annotate, recalibrate, train, evaluate, export. What is heavy is imported inside."""
+"""The verbs of the chain: prepare, train, export. What is heavy is imported inside."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import typer
-
-from agewise.ages import Decision
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)]
 Manifest = Annotated[Path, typer.Argument(help="A manifest (Parquet, one row a face).", show_default=False)]
@@ -38,41 +36,6 @@ def prepare(
     _reasons(done.rejects)
 
 
-def annotate(
-    manifest: Manifest,
-    teacher: Annotated[Path, typer.Option(help="A teacher's contract (TOML).", show_default=False)],
-    out: Out,
-    batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 50,
-    threads: Threads = 0,
-) -> None:
-    """A teacher's age distributions for the faces of a manifest."""
-    from agewise.apps.models import open_teacher_named
-    from agewise.teachers.annotate import annotate as run
-
-    named = open_teacher_named(teacher, threads)
-    with progress("faces") as step:
-        faces, left_out = run(manifest, named.predictor, out, identity=named.name, batch=batch, progress=step)
-    print(f"{out}: {faces} faces annotated by {named.name}, {len(left_out)} left out")
-    _reasons(left_out)
-
-
-def recalibrate(
-    manifest: Annotated[Path, typer.Argument(help="A manifest with age_probs (agewise annotate).")],
-    out: Out,
-    response: Annotated[Path, typer.Option(help="Where the fitted response goes (JSON), for a contract to name.")],
-    fit_on: Annotated[Path | None, typer.Option(help="Annotated manifest to fit on; MANIFEST itself if none.")] = None,
-    constrain: Annotated[bool, typer.Option(help="Keep only the ages of each row's known group.")] = False,
-    edge: Annotated[float, typer.Option(help="Blur of the groups' bounds: std in years.")] = 0.0,
-) -> None:
-    """Puts a teacher's ages right per age, by faces whose age or age group is known."""
-    from agewise.teachers.annotate import recalibrate as run
-
-    fitted = run(manifest, out, response, fit_on=fit_on, constrain=constrain, edge=edge)
-    print(f"{out}: recalibrated; the teacher answers, at each age:")
-    for age in (1, 5, 15, 25, 35, 45, 55, 65, 75):
-        print(f"  {age:3d} years: {fitted.mean[age]:5.1f} +- {fitted.std[age]:.1f}")
-
-
 def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe (TOML).", show_default=False)],
     overrides: Annotated[list[str] | None, typer.Argument(help="Settings such as training.epochs=3.")] = None,
@@ -89,40 +52,6 @@ def train(
     print(f"{folder}: trained (metrics.csv; tensorboard --logdir {folder})")
 
 
-def evaluate(
-    model: Annotated[str, typer.Argument(help="An ONNX file, a bundled name, a run folder or a teacher's contract.")],
-    manifest: Manifest,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
-    groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = "sex,ethnicity",
-    decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
-    batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
-    threads: Threads = 0,
-) -> None:
-    """Predictions of a manifest as Parquet, then a report: N, intervals, error by age band and group."""
-    from agewise.apps.models import open_model
-    from agewise.data.audit import find_audit
-    from agewise.data.manifest import check_frame
-    from agewise.evaluation.evaluate import evaluate as score
-    from agewise.evaluation.evaluate import predict_manifest
-    from agewise.evaluation.report import facts, tables, write_report
-
-    rule = _decision(decision)
-    named = open_model(model, threads)
-    check_frame(manifest, named.frame, named.margin)
-    folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
-    predictions = folder / "predictions.parquet"
-    with progress("faces") as step:
-        predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
-    report = score(predictions, [name for name in groups.split(",") if name], decision=rule, audit=find_audit(manifest))
-    written = write_report(report, folder)
-    for line in facts(report):
-        print(line)
-    _, _, metrics = next(tables(report))
-    for metric, value, faces, says in metrics:
-        print(f"  {metric:12} {value:24} {faces:>7} faces  {says}")
-    print(", ".join(str(path) for path in written))
-
-
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder (agewise train).", show_default=False)],
     out: Out,
@@ -137,25 +66,28 @@ def export(
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from the run by {made.years:.4f} years at the most")
 
 
-def _decision(rule: str) -> Decision:
-    if rule not in ("mean", "median", "mode"):
-        raise ValueError(f"no decision rule {rule!r}; there are mean, median, mode")
-    return cast(Decision, rule)
-
-
 @contextmanager
 def progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where somebody looks at it."""
+    """A bar on stderr where somebody looks at it, with the rate and the time left; what was there before is no rate."""
     if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    rate = TextColumn("{task.fields[rate]}")
+    columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(unit, total=None, rate="")
+
+        def step(done: int, total: int) -> None:
+            shown = bar.tasks[task]
+            if shown.total is None:
+                bar.reset(task, completed=done, total=total)
+            speed = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
+            bar.update(task, completed=done, total=total, rate=speed)
+
+        yield step
 
 
 def _reasons(rejects: list[tuple[str, str]]) -> None:

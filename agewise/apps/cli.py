@@ -11,16 +11,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from agewise.apps.annotate import annotate, recalibrate
 from agewise.apps.audit import audit
+from agewise.apps.calibrate import calibrate
 from agewise.apps.catalogue import heads, models
-from agewise.apps.chain import annotate, evaluate, export, prepare, recalibrate, train
+from agewise.apps.chain import export, prepare, train
+from agewise.apps.clean import clean
 from agewise.apps.compare import compare
+from agewise.apps.evaluate import evaluate
+from agewise.apps.features import features
 from agewise.apps.gate import gate
 from agewise.apps.predict import predict
+from agewise.apps.quantize import quantize
 from agewise.apps.robustness import corrupt, robustness
 from agewise.apps.shards import pack, unpack
 from agewise.apps.sources import import_
 from agewise.apps.tables import select, splits, stats
+from agewise.apps.teacher import teacher
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     predict,
@@ -34,6 +41,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     unpack,
     annotate,
     recalibrate,
+    clean,
+    features,
     heads,
     models,
     train,
@@ -43,12 +52,15 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     corrupt,
     robustness,
     export,
+    calibrate,
+    quantize,
 )
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 for _command in COMMANDS:
     app.command(_command.__name__.rstrip("_"))(_command)
+app.add_typer(teacher, name="teacher")
 
 
 def main() -> None:

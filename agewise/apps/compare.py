@@ -26,8 +26,8 @@ def compare(
     decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
 ) -> None:
     """Models side by side: scores, paired differences with intervals, by age and group, and their ranks."""
-    from agewise.evaluation.compare import compare as run
-    from agewise.evaluation.compare_report import facts, tables, write_compare
+    from agewise.evaluation.comparison.compare import compare as run
+    from agewise.evaluation.comparison.report import facts, tables, write_compare
 
     columns = None if groups is None else [name for name in groups.split(",") if name]
     found = run(predictions, columns, against=against, decision=decision)  # type: ignore[arg-type]  # it checks the word

@@ -28,9 +28,9 @@ def gate(
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
     from agewise.evaluation.evaluate import predict_manifest
-    from agewise.evaluation.gate import Rule
-    from agewise.evaluation.gate import gate as score
-    from agewise.evaluation.gate_report import facts, tables, write_gate
+    from agewise.evaluation.gate.gate import Rule
+    from agewise.evaluation.gate.gate import gate as score
+    from agewise.evaluation.gate.report import facts, tables, write_gate
 
     rule = Rule(threshold, buffer, alpha, budget, decision)  # type: ignore[arg-type]  # it checks the word itself
     named = open_model(model, threads)

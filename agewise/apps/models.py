@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,17 +24,12 @@ def open_model(model: str | None, threads: int = 0) -> Named:
     """The Predictor that a word of the command line means. Raises ValueError where it means none."""
     path = Path(model) if model else None
     if path and path.is_dir():
-        import torch
-
         from agewise.data.manifest import fingerprint
-        from agewise.model.age_model import TorchPredictor
-        from agewise.training.run_folder import load_run
+        from agewise.teachers.wrap import open_run
 
-        if threads:
-            torch.set_num_threads(threads)
-        run = load_run(path)
+        run = open_run(path, threads)
         name = f"{path.name} {fingerprint(path / 'model.safetensors')[:8]}"
-        return Named(TorchPredictor(run), name, run.settings.frame, run.settings.margin)
+        return Named(run, name, run.model.settings.frame, run.model.settings.margin)
     if path and path.suffix == ".toml":
         return open_teacher_named(path, threads)
     from agewise.deployment.runtime import OnnxModel
@@ -43,21 +39,30 @@ def open_model(model: str | None, threads: int = 0) -> Named:
 
 
 def open_teacher_named(path: Path, threads: int = 0) -> Named:
-    """A teacher by its contract; its hash covers the contract and every file that it leads to."""
+    """A teacher by its contract; its hash covers the contract and every file and run folder that it leads to."""
     from agewise.teachers.contract import read_contract
     from agewise.teachers.wrap import open_teacher
 
-    digest = hashlib.sha256()
-
-    def add(contract_path: Path) -> None:
-        contract = read_contract(contract_path)
-        digest.update(contract.model_dump_json().encode())
-        for name in (contract.file, contract.recalibration):
-            if name and (contract_path.parent / name).is_file():
-                digest.update((contract_path.parent / name).read_bytes())
-        for member in contract.members:
-            add(contract_path.parent / member)
-
     teacher = open_teacher(path, threads)  # first: it refuses an ensemble that holds itself
-    add(path)
+    digest = hashlib.sha256()
+    for part in _content(path):
+        digest.update(part)
     return Named(teacher, f"{read_contract(path).name} {digest.hexdigest()[:8]}")
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    """All that a teacher's answers depend on: of a contract, or of a member that is a run folder."""
+    from agewise.teachers.contract import read_contract
+
+    if path.suffix != ".toml":
+        for written in ("recipe.json", "model.safetensors"):
+            yield (path / written).read_bytes()
+        return
+    contract = read_contract(path)
+    later = {"children", "switch", "views", "readout"} - contract.model_fields_set  # unset, it hashes as ever
+    yield contract.model_dump_json(exclude=later).encode()
+    for name in (contract.file, contract.recalibration, contract.readout):
+        if name and (path.parent / name).is_file():
+            yield (path.parent / name).read_bytes()
+    for member in (*contract.members, *contract.children):
+        yield from _content(path.parent / member)

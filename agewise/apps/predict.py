@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,48 +19,65 @@ from agewise.data.replacing import replacing
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.ages import Age
-    from agewise.deployment.estimate import Estimator
-    from agewise.faces.detect import Face
+    from agewise.deployment.estimate import Estimator, Judged
     from agewise.faces.image import Photo
 
 COLUMNS = ("file", "face", "x0", "y0", "x1", "y1", "score", "age", "std", "low", "high", "error")
+Absent = TypeVar("Absent")
 FEW = 5
 """More photos than these get a progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What is said of one photo: its faces with their ages, or why it could not be read."""
+    """What is said of one photo: its faces with their ages or why they have none, or why it could not be read."""
 
     file: str
-    found: Sequence[tuple[Face, Age]]
+    found: Sequence[Judged]
     error: str | None = None
 
 
 def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO", help="Image files, and folders of them.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="PHOTO", help="Image files, and folders of them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo, one a line.")] = False,
     table: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Also write a table: one row a face.")
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option("--draw", metavar="DIR", help="Also write the photos with boxes and ages drawn.")
+        Path | None,
+        typer.Option(
+            "--draw", metavar="DIR", help="Also write the photos with boxes and ages drawn (a video: its file)."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="An ONNX file of `agewise export`, or a bundled model's name.")
     ] = None,
     threads: Annotated[int, typer.Option(min=0, max=256, help="Threads a network; 0 is one a core.")] = 0,
+    abstain: Annotated[
+        bool, typer.Option("--abstain", help="Say why, and no age, where a face is small, blurred, turned or unsure.")
+    ] = False,
+    video: Annotated[
+        str | None, typer.Option(metavar="FILE|CAMERA", help="Instead of photos: a video, or a camera by its number.")
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of a video, look for faces in each so many-th frame.")] = 1,
 ) -> None:
-    """Ages of all faces in photos, with their 90 % intervals.
+    """Ages of all faces in photos, or in a video, with their 90 % intervals.
 
-    The exit code is 0, 1 if a photo could not be read, or 2 if nothing could be done.
+    The exit code is 0, 1 if a photo could not be read or a video is cut off, or 2 if nothing could be done.
     """
-    paths = _files(photos)
+    if bool(photos) == (video is not None):
+        raise typer.BadParameter("give either photos or --video")
+    if video is not None:
+        from agewise.apps.video import predict_video
+
+        predict_video(video, lambda: _estimator(model, threads, abstain), every, as_json, table, pictures)
+        return
+    paths = _files(photos or [])
     if table and table.resolve() in {path.resolve() for path in paths}:
         raise ValueError(f"{table} is a photo that is read; give the table another name")
-    from agewise.deployment.estimate import Estimator
-
-    estimator = Estimator(model, threads=threads)
+    estimator = _estimator(model, threads, abstain)
     form = as_line if as_json else as_text
     failed = False
     with ExitStack() as stack:
@@ -82,47 +99,65 @@ def predict(
         raise typer.Exit(1)
 
 
+def _estimator(model: str | None, threads: int, abstain: bool) -> Estimator:
+    from agewise.deployment.estimate import Estimator
+    from agewise.faces.quality import Rules
+
+    return Estimator(model, threads=threads, abstain=Rules() if abstain else None)
+
+
 def as_text(row: Row) -> str:
     """A line a face for people."""
     if row.error is not None:
         return f"{row.file}  error: {row.error}"
     lines = [
-        f"{row.file}  face {number}  {age.mean:.0f} years ({age.low:.0f}-{age.high:.0f}, 90 %)"
-        f"  box {' '.join(f'{value:.0f}' for value in face.box)}"
-        for number, (face, age) in enumerate(row.found, 1)
+        f"{row.file}  face {number}  {_said(one)}  box {' '.join(f'{value:.0f}' for value in one.face.box)}"
+        for number, one in enumerate(row.found, 1)
     ]
     return "\n".join(lines) or f"{row.file}  no face"
 
 
+def _said(one: Judged) -> str:
+    if one.age is None:
+        return f"not judged ({one.reason})"
+    return f"{one.age.mean:.0f} years ({one.age.low:.0f}-{one.age.high:.0f}, 90 %)"
+
+
 def as_line(row: Row) -> str:
-    """A photo as one line of JSON.
+    """A photo as one line of JSON; a face that is not judged has null for its ages, and a reason.
 
     >>> as_line(Row("a.jpg", []))
     '{"file": "a.jpg", "faces": [], "error": null}'
     """
     faces = [
         {
-            "box": [round(value, 1) for value in face.box],
-            "score": round(face.score, 3),
-            "age": round(age.mean, 1),
-            "std": round(age.std, 1),
-            "low": round(age.low, 1),
-            "high": round(age.high, 1),
+            "box": [round(value, 1) for value in one.face.box],
+            "score": round(one.face.score, 3),
+            **dict(zip(("age", "std", "low", "high"), _years(one.age, None), strict=True)),
+            **({"reason": one.reason} if one.reason else {}),
         }
-        for face, age in row.found
+        for one in row.found
     ]
     return json.dumps({"file": row.file, "faces": faces, "error": row.error}, ensure_ascii=False, allow_nan=False)
 
 
 def as_cells(row: Row) -> list[list[str | int | float]]:
-    """The table's rows of a photo: one a face, and one of a photo without a face or that could not be read."""
+    """The table's rows of a photo: one a face, and one of a photo without a face or that could not be read.
+
+    The last cell says why a photo could not be read, or a face was not judged.
+    """
     if not row.found:
         return [[row.file, *[""] * (len(COLUMNS) - 2), row.error or ""]]
     cells: list[list[str | int | float]] = []
-    for number, (face, age) in enumerate(row.found, 1):
-        box, years = [round(value, 1) for value in face.box], [age.mean, age.std, age.low, age.high]
-        cells.append([row.file, number, *box, round(face.score, 3), *(round(value, 1) for value in years), ""])
+    for number, one in enumerate(row.found, 1):
+        box, years = [round(value, 1) for value in one.face.box], _years(one.age, "")
+        cells.append([row.file, number, *box, round(one.face.score, 3), *years, one.reason or ""])
     return cells
+
+
+def _years(age: Age | None, absent: Absent) -> Sequence[float | Absent]:
+    """Mean, std and bounds in tenths of years, or four times what stands for none."""
+    return [absent] * 4 if age is None else [round(value, 1) for value in (age.mean, age.std, age.low, age.high)]
 
 
 def _files(given: Sequence[Path]) -> list[Path]:
@@ -152,7 +187,7 @@ def _row(estimator: Estimator, path: Path) -> tuple[Row, Photo | None]:
         photo = read_photo(path)
     except PhotoError as error:
         return Row(name, [], str(error)), None
-    return Row(name, estimator(photo)), photo
+    return Row(name, estimator.judge(photo)), photo
 
 
 class _Drawings:
@@ -163,12 +198,13 @@ class _Drawings:
         self.folder = folder
         self.taken = {str(path.resolve()).casefold() for path in photos}
 
-    def __call__(self, source: Path, photo: Photo, found: Sequence[tuple[Face, Age]]) -> None:
+    def __call__(self, source: Path, photo: Photo, found: Sequence[Judged]) -> None:
         from PIL import Image
 
         from agewise.deployment.draw import draw
 
-        drawn = Image.fromarray(draw(photo.pixels, [(face.moved(photo.scale), age) for face, age in found]))
+        judged = [(one.face.moved(photo.scale), one.age) for one in found if one.age is not None]
+        drawn = Image.fromarray(draw(photo.pixels, judged))
         target = self._name(source)
         with replacing(target) as partial:
             drawn.save(partial, "PNG" if target.suffix == ".png" else "JPEG", quality=92)

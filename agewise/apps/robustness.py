@@ -26,7 +26,7 @@ def corrupt(
     seed: Seed = 0,
 ) -> None:
     """A copy of a manifest of crops with one corruption, as lossless PNG; all else is kept."""
-    from agewise.evaluation.robustness import corrupt_manifest
+    from agewise.evaluation.robustness.cells import corrupt_manifest
 
     with progress("faces") as step:
         left = corrupt_manifest(manifest, out, kind, severity, profile=_profile(profile), seed=seed, progress=step)
@@ -54,9 +54,9 @@ def robustness(
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
     from agewise.evaluation.corruptions import CORRUPTIONS
-    from agewise.evaluation.robustness import predict_cells
-    from agewise.evaluation.robustness_report import facts, tables, write_robustness
-    from agewise.evaluation.robustness_report import robustness as scores
+    from agewise.evaluation.robustness.cells import predict_cells
+    from agewise.evaluation.robustness.report import facts, tables, write_robustness
+    from agewise.evaluation.robustness.scores import robustness as scores
 
     named = open_model(model, 1)
     check_frame(manifest, named.frame, named.margin)

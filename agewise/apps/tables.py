@@ -54,16 +54,19 @@ def splits(
 
 def select(
     manifest: Manifest,
-    where: Annotated[str, typer.Argument(help="COLUMN=VALUE, or COLUMN=VALUE,VALUE: split=train.", show_default=False)],
+    where: Annotated[
+        str,
+        typer.Argument(help="COLUMN=VALUE, or COLUMN=VALUE,VALUE: split=train; COLUMN= for null.", show_default=False),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write.", show_default=False)],
 ) -> None:
-    """The rows of a manifest with a value in a column: one part of a split to train on, another to score."""
+    """The rows with a value in a column, or with none: one part of a split, or what `clean` kept (dropped=)."""
     from agewise.data.selecting import select as run
 
     column, equals, values = where.partition("=")
-    chosen = [value for value in values.split(",") if value]
+    chosen: list[str | None] = [value for value in values.split(",") if value] if values else [None]
     if not equals or not column or not chosen:
-        raise ValueError(f"{where!r} selects nothing; write COLUMN=VALUE, such as split=train")
+        raise ValueError(f"{where!r} selects nothing; write COLUMN=VALUE, such as split=train, or COLUMN= for null")
     with progress("faces") as step:
         made = run(manifest, out, column, chosen, progress=step)
     print(f"{out}: {made.kept} of {made.rows} rows, {where}")

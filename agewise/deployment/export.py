@@ -1,11 +1,13 @@
-"""Run folder -> one ONNX file: preprocessing inside, the recipe in its metadata, its outputs checked against torch."""
+"""Run folder -> one ONNX file: preprocessing inside, recipe and calibration in its metadata, checked against torch."""
 
 from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,15 +15,16 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from agewise.ages import AGES
-from agewise.data.dataset import Faces
-from agewise.data.manifest import check_frame
+from agewise.ages import AGES, LEVEL
+from agewise.data.manifest import check_frame, fingerprint, read_manifest
 from agewise.data.replacing import replacing
-from agewise.deployment.runtime import FORMAT, KEY
+from agewise.deployment.runtime import FORMAT, KEY, PLAIN_FORMAT, ModelError, OnnxModel
+from agewise.evaluation.calibration_fit import LABELS, Style, check_style, fit_calibration, labelled
+from agewise.evaluation.evaluate import predict_manifest
 from agewise.model.age_model import AgeModel
-from agewise.model.calibrate import fit_temperature, tempered
+from agewise.model.calibration.calibration import Calibration, as_metadata
+from agewise.model.calibration.conformal import checked_levels
 from agewise.training.run_folder import load_run, read_json
 
 TOLERANCE = 0.1
@@ -43,13 +46,12 @@ class Exported:
 
 
 class _Graph(nn.Module):
-    def __init__(self, model: AgeModel, temperature: float) -> None:
+    def __init__(self, model: AgeModel) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
 
     def forward(self, crops: Tensor) -> Tensor:
-        return tempered(self.model.head.log_probs(self.model(crops)), self.temperature)
+        return self.model.head.log_probs(self.model(crops)).softmax(dim=-1)
 
 
 def export(
@@ -58,30 +60,31 @@ def export(
     """Writes the model of a run as ONNX: crops (N, S, S, 3) uint8 RGB -> probs (N, 101).
 
     half: weights are stored in half precision (computed with in single), which halves the file.
-    calibrate_on: a manifest with known ages or groups, on which the temperature of the distributions is fitted.
+    calibrate_on: a manifest with known ages or groups, on which the distributions are calibrated (see `calibrate`).
 
     Raises:
         SettingsError: the run is not there or not finished.
         ExportError: the file answers differently from the run by more than TOLERANCE years.
+        ManifestError: the manifest cannot calibrate the model.
     """
     model = load_run(run).float()
+    if calibrate_on:
+        _check_labels(calibrate_on, model.settings.frame, model.settings.margin, (LEVEL,))
     recipe, origin = read_json(run / "recipe.json"), read_json(run / "run.json")
     size = model.settings.size
-    temperature = _temperature(model, calibrate_on) if calibrate_on else 1.0
-    whole = _Graph(model, temperature).eval()
+    whole = _Graph(model).eval()
     graph = _traced(whole, size)
     if half:
         _halve(graph)
     window = model.window
     said = {
-        "format": FORMAT,
+        "format": PLAIN_FORMAT,
         "name": recipe["name"],
         "frame": model.settings.frame,
         "margin": model.settings.margin,
         "window": [window.x, window.y, window.side],
         "size": size,
         "licence": licence,
-        "temperature": round(temperature, 4),
         "recipe": recipe,
         "run": origin,
     }
@@ -91,17 +94,76 @@ def export(
         years, probability = _difference(whole, partial, size)
         if not years <= TOLERANCE:
             raise ExportError(f"{target}: ages differ from the run's by {years:.3f} years; {TOLERANCE} is allowed")
+        if calibrate_on:
+            with tempfile.TemporaryDirectory() as folder:
+                fitted = _fitted(OnnxModel(partial), calibrate_on, Path(folder) / "predictions.parquet", (LEVEL,), None)
+            _write_calibrated(graph, said, fitted, partial)
     return Exported(target, target.stat().st_size, years, probability)
 
 
-def _temperature(model: AgeModel, manifest: Path) -> float:
-    check_frame(manifest, model.settings.frame, model.settings.margin)
-    faces = Faces(manifest, model.window, model.settings.size, bodies=model.tokens is not None)
-    with torch.inference_mode():
-        logs = torch.cat([model.head.log_probs(model(batch["crop"])) for batch in DataLoader(faces, 64)])
-    low = np.minimum(faces.low, AGES[-1])[:, None]
-    known = (np.abs(AGES - low) <= 0.5) | ((low <= AGES) & (faces.high[:, None] > AGES))
-    return fit_temperature(logs, known)
+def calibrate(
+    source: Path,
+    manifest: Path,
+    target: Path,
+    *,
+    levels: tuple[float, ...] = (LEVEL,),
+    style: Style | None = None,
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Calibration:
+    """Writes an exported model with a calibration fitted on a manifest of known ages or groups; the graph is the same.
+
+    A calibration that the model already carries is replaced: it is fitted on what the network itself says. Predictions
+    are kept beside the target while the call lasts, so that one after a kill goes on where the first one stopped.
+    levels, style: see `fit_calibration`. threads: of ONNX Runtime; 0 is one a core.
+
+    Raises:
+        ModelError: the model cannot be used, or is the target.
+        ManifestError: the manifest's frame is not the model's, or its labels are too few, or all one age.
+        ValueError: a level outside 0..1, or no such style.
+    """
+    model = OnnxModel(source, threads)
+    if target.exists() and target.resolve() in {model.path.resolve(), manifest.resolve()}:
+        raise ModelError(f"{target} is read; give the calibrated model another name")
+    check_style(style)
+    _check_labels(manifest, model.frame, model.margin, checked_levels(levels))
+    graph = onnx.load(model.path)
+    predictions = target.with_name(f"{target.name}.predictions.parquet")
+    calibration = _fitted(model, manifest, predictions, levels, style, progress)
+    with replacing(target) as partial:
+        _write_calibrated(graph, model.info, calibration, partial)
+    predictions.unlink()
+    return calibration
+
+
+def _check_labels(manifest: Path, frame: str, margin: float, levels: tuple[float, ...]) -> None:
+    """Raises ManifestError where it is seen without running a network that a manifest cannot calibrate it."""
+    check_frame(manifest, frame, margin)
+    labelled(read_manifest(manifest, LABELS), manifest.name, levels)
+
+
+def _fitted(
+    model: OnnxModel,
+    manifest: Path,
+    predictions: Path,
+    levels: tuple[float, ...],
+    style: Style | None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Calibration:
+    model.calibration = None
+    name = f"{model.name} {fingerprint(model.path)[:8]} uncalibrated"
+    predict_manifest(model, manifest, predictions, name=name, progress=progress)
+    return fit_calibration(predictions, levels, style)
+
+
+def _write_calibrated(graph: onnx.ModelProto, said: dict[str, Any], calibration: Calibration, target: Path) -> None:
+    """The graph in a file whose metadata carry the calibration too, under the format that says so."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(graph)
+    helper.set_model_props(
+        whole, {KEY: json.dumps({**said, "format": FORMAT, "calibration": as_metadata(calibration)})}
+    )
+    onnx.save(whole, target)
 
 
 def _traced(whole: _Graph, size: int) -> onnx.ModelProto:

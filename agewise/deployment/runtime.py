@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import onnxruntime
@@ -17,18 +17,28 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from agewise.ages import AGES, AgeDistribution
 from agewise.faces.align import Window, align, cut, square
 from agewise.faces.detect import Face
+from agewise.model.calibration.calibration import Calibration, from_metadata
+
+if TYPE_CHECKING:
+    from agewise.deployment.openvino import OpenVinoSession
 
 MODELS = Path(__file__).parent / "models"
 DEFAULT = "base"
 """The bundled model that is used where none is named."""
-FORMAT = 1
-"""The newest layout of the model's metadata that this version reads."""
+FORMAT = 2
+"""The newest layout of the model's metadata that this version reads: the one of a model that carries a calibration."""
+PLAIN_FORMAT = 1
+"""The layout of a model that carries none, which the earlier versions read as well."""
 KEY = "agewise"
 """The metadata entry of an ONNX file that holds its input contract, as JSON."""
 BATCH = 64
 """Most crops run at once: at 224 pixels the activations of a small network then stay below 1 GB."""
 MOST_THREADS = 256
 """More, ONNX Runtime would try to start for minutes."""
+Engine = Literal["onnxruntime", "openvino"]
+"""What runs a model; openvino is an extra (`pip install 'agewise[openvino]'`)."""
+AGREEMENT = 0.25
+"""Years by which the ages of two engines may differ; int8 under both differs by 0.03 on average."""
 
 _LOADING = (
     onnx_errors.Fail,
@@ -50,6 +60,7 @@ class OnnxModel:
 
     name, licence: of the model. frame: "aligned" or "square". window: the part of that frame it sees.
     size: pixels of its input's side. margin: around the square frame, a share of its side. info: all its metadata.
+    calibration: what the file carries of it (`agewise calibrate`), applied to every answer; None is none.
     """
 
     name: str
@@ -59,15 +70,19 @@ class OnnxModel:
     size: int
     margin: float
     info: dict[str, Any]
+    calibration: Calibration | None
 
-    def __init__(self, path: Path | str | None = None, threads: int = 0) -> None:
+    def __init__(self, path: Path | str | None = None, threads: int = 0, engine: Engine = "onnxruntime") -> None:
         """Opens a model file, or a bundled model by name; no path is the default one.
 
-        threads: of ONNX Runtime; 0 is one a core.
+        threads: of the engine; 0 is one a core.
 
         Raises:
-            ModelError: no such file, not ONNX, not exported by agewise, by a newer one, or of another contract.
+            ModelError: no such file, not ONNX, not exported by agewise, by a newer one, or of another contract; no such
+                engine, or one that gives other ages.
         """
+        if engine not in get_args(Engine):
+            raise ModelError(f"no engine {engine!r}; there are {', '.join(get_args(Engine))}")
         if not 0 <= threads <= MOST_THREADS:
             raise ModelError(f"threads is {threads}; 0 (one a core) to {MOST_THREADS} is allowed")
         self.path = model_file(path)
@@ -77,11 +92,14 @@ class OnnxModel:
             self.name, self.licence = str(self.info["name"]), str(self.info.get("licence", ""))
             self.frame, self.window, self.margin = _frame(self.info)
             self.size = int(self.info["size"])
+            self.calibration = from_metadata(self.info["calibration"]) if "calibration" in self.info else None
         except KeyError as error:
             raise ModelError(f"{self.path}: its metadata has no {error}") from error
         except (TypeError, ValueError) as error:
             raise ModelError(f"{self.path}: its metadata is wrong: {error}") from error
         _check_ports(self.path, self._session, self.size)
+        if engine == "openvino":
+            self._session = self._under_openvino(threads)
 
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of crops (N, H, H, 3) that show the whole standard frame, uint8 RGB, in order."""
@@ -96,9 +114,19 @@ class OnnxModel:
     def of_faces(self, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> AgeDistribution:
         """Ages of faces found in a photo (H, W, 3), each warped only once: from the photo to the network's input."""
         parts = (faces[start : start + BATCH] for start in range(0, len(faces), BATCH))
-        return AgeDistribution.concatenate(
-            [self._run(np.stack([self._view(pixels, face) for face in part])) for part in parts]
-        )
+        return AgeDistribution.concatenate([self._run(self.views(pixels, part)) for part in parts])
+
+    def views(self, pixels: NDArray[np.uint8], faces: Sequence[Face]) -> NDArray[np.uint8]:
+        """What the network sees of faces found in a photo (H, W, 3): (N, size, size, 3)."""
+        made = np.empty((len(faces), self.size, self.size, 3), np.uint8)
+        for row, face in enumerate(faces):
+            made[row] = self._view(pixels, face)
+        return made
+
+    def of_views(self, views: NDArray[np.uint8]) -> AgeDistribution:
+        """Ages of views (N, size, size, 3), of one photo or of many. An age does not depend on those beside it."""
+        parts = (views[start : start + BATCH] for start in range(0, len(views), BATCH))
+        return AgeDistribution.concatenate([self._run(part) for part in parts])
 
     def _view(self, pixels: NDArray[np.uint8], face: Face) -> NDArray[np.uint8]:
         if self.frame == "square":
@@ -114,17 +142,32 @@ class OnnxModel:
         if probs.shape != (len(views), len(AGES)):
             raise ModelError(f"{self.path}: {len(views)} faces gave probs {probs.shape}; (N, {len(AGES)}) is needed")
         try:
-            return AgeDistribution(probs)
+            ages = AgeDistribution(probs)
         except ValueError as error:
             raise ModelError(f"{self.path}: the network's output is no distribution: {error}") from error
+        return ages if self.calibration is None else self.calibration(ages)
+
+    def _under_openvino(self, threads: int) -> OpenVinoSession:
+        """The same network under OpenVINO. Raises ModelError where it gives other ages than ONNX Runtime does."""
+        from agewise.deployment.openvino import OpenVinoSession
+
+        other = OpenVinoSession(self.path, threads)
+        # 9 coarse random patterns, more than OpenVinoSession runs at once, so that each of its networks is tried
+        noise = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+        views = cut(noise, Window(), self.size)
+        feeds = {"crops": views}
+        gap = np.abs((other.run(["probs"], feeds)[0] - self._session.run(["probs"], feeds)[0]) @ AGES).max()
+        if not gap <= AGREEMENT:
+            raise ModelError(f"{self.path}: OpenVINO gives other ages, by {gap:.1f} years; use the engine onnxruntime")
+        return other
 
     def __repr__(self) -> str:
         return f"OnnxModel({self.name!r}, size={self.size})"
 
 
-def load(model: Path | str | None = None, threads: int = 0) -> OnnxModel:
+def load(model: Path | str | None = None, threads: int = 0, engine: Engine = "onnxruntime") -> OnnxModel:
     """A model by its file or by the name of a bundled one; none is the default one."""
-    return OnnxModel(model, threads)
+    return OnnxModel(model, threads, engine)
 
 
 def bundled() -> list[str]:

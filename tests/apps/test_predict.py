@@ -20,12 +20,15 @@ from agewise.ages import Age
 from agewise.apps import cli
 from agewise.apps.predict import COLUMNS, Row, as_cells, as_line, as_text
 from agewise.deployment import draw as draw_module
+from agewise.deployment.estimate import Judged
 from agewise.faces.detect import Face
 from agewise.faces.image import read_photo
+from agewise.faces.quality import Rules
 
 ROOT = Path(__file__).parents[2]
 Write = Callable[..., Path]
-ROW = Row("ä.jpg", [(Face((1.26, 2.0, 30.04, 40.0), 0.87654, np.zeros((5, 2))), Age(34.21, 4.04, 27.96, 40.7))])
+FACE = Face((1.26, 2.0, 30.04, 40.0), 0.87654, np.zeros((5, 2)))
+ROW = Row("ä.jpg", [Judged(FACE, Age(34.21, 4.04, 27.96, 40.7))])
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,32 @@ def test_the_forms_of_a_row() -> None:
     assert as_line(ROW).startswith('{"file": "ä.jpg", "faces": [{"box": [')
     assert as_cells(ROW) == [["ä.jpg", 1, 1.3, 2.0, 30.0, 40.0, 0.877, 34.2, 4.0, 28.0, 40.7, ""]]
     assert as_cells(Row("a", [], "why")) == [["a", *[""] * 10, "why"]]
+
+
+def test_the_forms_of_a_face_that_is_not_judged() -> None:
+    row = Row("a.jpg", [Judged(FACE, None, "too small: 18 px")])
+    assert as_text(row) == "a.jpg  face 1  not judged (too small: 18 px)  box 1 2 30 40"
+    (face,) = json.loads(as_line(row))["faces"]
+    nothing = {"age": None, "std": None, "low": None, "high": None}
+    assert face == {"box": [1.3, 2.0, 30.0, 40.0], "score": 0.877, **nothing, "reason": "too small: 18 px"}
+    assert as_cells(row) == [["a.jpg", 1, 1.3, 2.0, 30.0, 40.0, 0.877, "", "", "", "", "too small: 18 px"]]
+
+
+def test_a_small_face_is_not_judged_where_that_is_asked(
+    model: Path, tmp_path: Path, astronaut: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo, table, drawn = tmp_path / "a.png", tmp_path / "a.csv", tmp_path / "drawn"
+    Image.fromarray(read_photo(astronaut).pixels).save(photo)
+    monkeypatch.setattr("agewise.faces.quality.Rules", lambda: Rules(size=500.0, std=1000.0))
+    done = predict(photo, "--abstain", "--json", "--csv", table, "--draw", drawn, "--model", model)
+    (face,) = json.loads(done.stdout)["faces"]
+    assert (done.exit_code, face["age"]) == (0, None)
+    assert face["reason"] == "too small: 106 px"
+    assert table.read_text().splitlines()[1].endswith(",,,,,too small: 106 px")
+    np.testing.assert_array_equal(read_photo(drawn / "a.png").pixels, read_photo(astronaut).pixels)
+    (judged,) = json.loads(predict(photo, "--json", "--model", model).stdout)["faces"]
+    assert judged["age"] is not None
+    assert "reason" not in judged
 
 
 def test_a_folder_as_json(album: Path, model: Path) -> None:

@@ -18,6 +18,7 @@ from agewise.deployment.runtime import OnnxModel
 from agewise.faces import image as image_module
 from agewise.faces.detect import Detector
 from agewise.faces.image import Photo, PhotoError, encode_jpeg, read_photo
+from agewise.faces.quality import Rules
 
 Write = Callable[..., Path]
 
@@ -121,3 +122,23 @@ def test_a_model_and_a_detector_may_be_given(
     ((_, age),) = agewise.estimate(portrait, model=tiny_model(), detector=Detector(threads=1))
     ((_, same),) = estimator(portrait)
     assert age == same
+
+
+def test_rules_leave_faces_out_and_say_why(
+    portrait: NDArray[np.uint8], estimator: Estimator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = Estimator(estimator.model, estimator.detector, abstain=Rules(size=120.0, std=1000.0))
+    (one,) = strict.judge(portrait)
+    assert (one.age, one.reason) == (None, "too small: 106 px")
+    assert strict(portrait) == []
+    large = np.asarray(Image.fromarray(portrait).resize((1200, 1200)))
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 500_000)
+    (shrunk,) = strict.judge(encode_jpeg(large))  # read at a half, but its face has 248 pixels as stored
+    assert shrunk.reason is None
+    assert [age for _, age in strict(encode_jpeg(large))] == [shrunk.age]
+
+
+def test_without_rules_every_face_is_judged(estimator: Estimator, portrait: NDArray[np.uint8]) -> None:
+    (judged,) = estimator.judge(portrait)
+    ((face, age),) = estimator(portrait)
+    assert (judged.face.box, judged.age, judged.reason) == (face.box, age, None)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
 from agewise.ages import AGES
+from agewise.data.manifest import IMAGE, ManifestError, fingerprint, metadata, read_manifest, write_manifest
 from agewise.data.settings import SettingsError
-from agewise.deployment.export import ExportError, export
-from agewise.deployment.runtime import OnnxModel
+from agewise.deployment.export import ExportError, calibrate, export
+from agewise.deployment.runtime import ModelError, OnnxModel
 from agewise.faces.align import Window
+from agewise.faces.image import read_photo
 from agewise.model.age_model import TorchPredictor
 from agewise.training.run_folder import load_run
+
+Write = Callable[..., Path]
 
 
 def crops(count: int, side: int = 64) -> NDArray[np.uint8]:
@@ -92,3 +98,99 @@ def test_a_folder_without_a_finished_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a run folder"):
         export(tmp_path, tmp_path / "new" / "a.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def labelled(faces_of: Write, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """130 faces of known age, one that cannot be read and one without a label."""
+    ages = np.random.default_rng(0).integers(0, 90, 132).astype(float).tolist()
+    path = faces_of(tmp_path_factory.mktemp("labelled") / "faces.parquet", ages)
+    table, said = read_manifest(path), metadata(path)
+    images, known = table["image"].to_pylist(), table["age"].to_pylist()
+    images[7], known[9] = {"bytes": b"no picture", "path": None}, None
+    table = pa.table({"image": pa.array(images, IMAGE), "age": pa.array(known, pa.float64())})
+    return write_manifest(table, path, said)
+
+
+def test_a_calibrated_model_has_the_same_graph_and_honest_intervals(
+    tiny_model: Write, labelled: Path, tmp_path: Path
+) -> None:
+    source, target = tiny_model(), tmp_path / "new" / "calibrated.onnx"
+    made = calibrate(source, labelled, target, levels=(0.8, 0.9))
+    assert [path.name for path in target.parent.iterdir()] == ["calibrated.onnx"]
+    before, after = onnx.load(source), onnx.load(target)
+    assert before.graph.SerializeToString() == after.graph.SerializeToString()
+    model, raw = OnnxModel(target), OnnxModel(source)
+    assert model.calibration == made
+    assert (model.info["format"], raw.info["format"]) == (2, 1)
+    origin = model.info["calibration"]["fitted_on"]
+    assert (origin["manifest"], origin["faces"], origin["labels"]) == ("faces.parquet", 130, "ages")
+    assert origin["sha256"] == fingerprint(labelled)
+    table = read_manifest(labelled)
+    faces = [row for row in range(132) if row not in (7, 9)]
+    pixels = np.stack([read_photo(table["image"][row].as_py()["bytes"]).pixels for row in faces])
+    true = table["age"].to_numpy()[faces].astype(float)
+    inside = [
+        np.mean((low <= true) & (true <= high)) for low, high in (m(pixels).interval(0.8).T for m in (model, raw))
+    ]
+    assert 0.78 <= inside[0] <= 0.9
+    np.testing.assert_allclose(model(pixels).probs, made(raw(pixels)).probs, atol=1e-12)
+
+
+def test_a_second_calibration_replaces_the_first(tiny_model: Write, labelled: Path, tmp_path: Path) -> None:
+    once = calibrate(tiny_model(), labelled, tmp_path / "a.onnx")
+    assert calibrate(tmp_path / "a.onnx", labelled, tmp_path / "b.onnx") == once
+    moved = calibrate(tmp_path / "a.onnx", labelled, tmp_path / "b.onnx", style="expected")
+    assert OnnxModel(tmp_path / "b.onnx").calibration == moved
+    assert moved.warp is not None
+
+
+def test_what_cannot_calibrate_is_refused_before_anything_is_run(
+    tiny_model: Write, labelled: Path, faces_of: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxModel, "__call__", None)
+    source = tmp_path / "own.onnx"
+    source.write_bytes(tiny_model().read_bytes())
+    few = faces_of(tmp_path / "few.parquet", range(20))
+    with pytest.raises(ManifestError, match=r"few.parquet: 20 faces of known age or group"):
+        calibrate(source, few, tmp_path / "a.onnx")
+    with pytest.raises(ManifestError, match=r"crops are in the aligned frame; the square one is needed"):
+        calibrate(tiny_model(frame="square"), labelled, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match=r"the levels of the intervals are 0; shares"):
+        calibrate(source, labelled, tmp_path / "a.onnx", levels=(0.0,))
+    with pytest.raises(ValueError, match=r"no style 'x' of recalibration"):
+        calibrate(source, labelled, tmp_path / "a.onnx", style="x")  # type: ignore[arg-type]  # what is tested
+    for target in (source, labelled):
+        before = target.read_bytes()
+        with pytest.raises(ModelError, match="is read; give the calibrated model another name"):
+            calibrate(source, labelled, target)
+        assert target.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few.parquet", "own.onnx"]
+
+
+def test_a_killed_calibration_goes_on(
+    tiny_model: Write, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tiny_model(), tmp_path / "a.onnx"
+    with monkeypatch.context() as patch:
+        patch.setattr("agewise.deployment.export.fit_calibration", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            calibrate(source, labelled, target)
+    assert not target.exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxModel, "__call__", None)  # its predictions are all there
+        calibrate(source, labelled, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_an_export_may_be_calibrated_at_once(tiny_run: Path, labelled: Path, faces_of: Write, tmp_path: Path) -> None:
+    made = export(tiny_run, tmp_path / "a.onnx", calibrate_on=labelled)
+    model = OnnxModel(made.path)
+    assert made.size == made.path.stat().st_size
+    assert model.calibration is not None
+    assert model.calibration.spread.levels == (0.9,)
+    assert model.calibration == calibrate(made.path, labelled, tmp_path / "b.onnx")
+    few = faces_of(tmp_path / "few.parquet", range(20))
+    with pytest.raises(ManifestError, match="20 faces of known age or group"):
+        export(tiny_run, tmp_path / "c.onnx", calibrate_on=few)
+    assert not (tmp_path / "c.onnx").exists()

@@ -14,6 +14,8 @@ from agewise.deployment import runtime
 from agewise.deployment.runtime import BATCH, ModelError, OnnxModel, load
 from agewise.faces.align import Window, align, cut, square
 from agewise.faces.detect import Face
+from agewise.model.calibration.axis import Spread
+from agewise.model.calibration.calibration import Calibration, as_metadata
 
 Write = Callable[..., Path]
 
@@ -173,13 +175,15 @@ def test_damaged_metadata_is_refused(tiny_model: Write, tmp_path: Path, text: st
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        ({"format": 2}, "format 2; this agewise reads up to 1"),
+        ({"format": 3}, "format 3; this agewise reads up to 2"),
         ({"frame": "round"}, "aligned and square are allowed"),
         ({"window": [0.5, 0.5, 9.0]}, "side is 9"),
         ({"window": [0.5, 0.5]}, "metadata is wrong"),
         ({"window": [float("nan"), 0.5, 1.0]}, "centre is nan"),
         ({"window": None}, "metadata is wrong"),
         ({"margin": -1.0}, "0..2 is allowed"),
+        ({"calibration": None}, "metadata is wrong: the calibration is wrong"),
+        ({"calibration": {"temperature": 1.0}}, "metadata is wrong: the calibration has no 'ages'"),
         ({"size": 64}, r"its inputs are \[\('crops', 'tensor\(uint8\)', \('N', 32, 32, 3\)\)\]"),
     ],
 )
@@ -217,3 +221,21 @@ def test_a_network_that_returns_nan_is_an_error(tiny_model: Write) -> None:
 def test_threads_that_cannot_be_are_refused(tiny_model: Write, threads: int) -> None:
     with pytest.raises(ModelError, match=f"threads is {threads}; 0 .* to 256 is allowed"):
         OnnxModel(tiny_model(), threads=threads)
+
+
+def test_a_calibration_in_the_file_is_applied_to_every_answer(tiny_model: Write) -> None:
+    calibration = Calibration(1.5, None, Spread((0.9,), (50.0,), ((0.5,),)))
+    plain = OnnxModel(tiny_model())
+    model = OnnxModel(tiny_model(format=2, calibration=as_metadata(calibration)))
+    crops = crops_of(BATCH + 3)
+    assert (plain.calibration, model.calibration) == (None, calibration)
+    np.testing.assert_allclose(model(crops).probs, calibration(plain(crops)).probs, atol=1e-12)
+    assert np.abs(model(crops).std - plain(crops).std).min() > 1
+    pixels, faces = photo_and_faces()
+    expected = calibration(plain.of_faces(pixels, faces)).probs
+    np.testing.assert_allclose(model.of_faces(pixels, faces).probs, expected, atol=1e-12)
+
+
+def test_a_plain_model_is_one_that_earlier_versions_read(tiny_model: Write) -> None:
+    assert OnnxModel(tiny_model(format=1)).calibration is None
+    assert (runtime.PLAIN_FORMAT, runtime.FORMAT) == (1, 2)
