@@ -38,9 +38,9 @@ from agewise.ages import AgeDistribution
 from agewise.apps.models import Named, open_teacher_named
 from agewise.data.manifest import COLUMNS, described, metadata, write_manifest
 from agewise.faces.image import encode_jpeg
-from agewise.teachers.annotate import annotate_folder
-from agewise.teachers.answers import asked
-from agewise.teachers.plan import make_plan, pieces
+from agewise.teachers.annotation.annotate import annotate_folder
+from agewise.teachers.annotation.answers import asked
+from agewise.teachers.annotation.plan import make_plan, pieces
 
 PAPER_FACES, PAPER_HOURS = 3.3e6, 962
 """Greco et al. (2021): the faces of VMAGE, and the GPU-hours of their annotation."""
@@ -109,7 +109,7 @@ def on_ray(
     """Prints faces a second of the stream and of Ray with 1 and with `workers` workers."""
     import ray
 
-    from agewise.teachers.cluster import annotate_on_ray
+    from agewise.teachers.annotation.cluster import annotate_on_ray
 
     open_it: Callable[[], Named] = partial(open_teacher_named, teacher.absolute(), threads)
     named = open_it()

@@ -28,7 +28,7 @@ from agewise.ages import AgeDistribution
 from agewise.data.manifest import distributions, metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.rates import exact_interval
 from agewise.metrics import bootstrap, errors, excesses
-from agewise.teachers.disagreement import COLUMNS, Disagreement, fit_thresholds
+from agewise.teachers.cleaning.disagreement import COLUMNS, Disagreement, fit_thresholds
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -194,7 +194,7 @@ def manifests(folder: Path, limit: int | None = None) -> None:
 
     from agewise.data.selecting import select
     from agewise.faces.image import encode_jpeg
-    from agewise.teachers.clean import clean
+    from agewise.teachers.cleaning.clean import clean
 
     source = folder / "pair.parquet"
     rows = read_manifest(source)

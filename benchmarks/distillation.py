@@ -110,7 +110,7 @@ def taught(place: Path, name: str, settings: Settings) -> pa.Table:
     """A set's faces with the teacher's ages, agreement and votes; made where they are missing."""
     target, source = place / "taught" / f"{name}.parquet", faces(place, name)
     if not target.exists():
-        from agewise.teachers.annotate import annotate
+        from agewise.teachers.annotation.annotate import annotate
 
         if not source.exists():
             rows, said = chosen(place, name, settings)

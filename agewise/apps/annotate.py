@@ -32,10 +32,10 @@ def annotate(
 ) -> None:
     """A teacher's age distributions for the faces of a manifest; called again, it goes on where it was cut off."""
     from agewise.apps.models import open_teacher_named
-    from agewise.teachers.annotate import annotate as annotate_file
-    from agewise.teachers.annotate import annotate_folder
-    from agewise.teachers.annotated import Annotated as Result
-    from agewise.teachers.cluster import annotate_on_ray
+    from agewise.teachers.annotation.annotate import annotate as annotate_file
+    from agewise.teachers.annotation.annotate import annotate_folder
+    from agewise.teachers.annotation.annotated import Annotated as Result
+    from agewise.teachers.annotation.cluster import annotate_on_ray
 
     one = out.endswith(".parquet")
     if workers and not ray:

@@ -24,8 +24,8 @@ def clean(
 ) -> None:
     """Column dropped: the rules that a row breaks. Nothing is deleted (agewise select OUT dropped= keeps the rest)."""
     from agewise.evaluation.clean_report import facts, rule_table, to_json, write_clean
-    from agewise.teachers.clean import clean as run
-    from agewise.teachers.clean import read_rules
+    from agewise.teachers.cleaning.clean import clean as run
+    from agewise.teachers.cleaning.clean import read_rules
 
     chosen = read_rules(settings or [])
     names = None if rules is None else [name for name in rules.split(",") if name]

@@ -81,8 +81,9 @@ def table(shift: Shift) -> list[str]:
     for part in shift.parts:
         what = "all" if part.column == "all" else f"{part.column} {part.name}"
         between = "" if part.interval is None else f" ({part.interval[0]:+.2f} to {part.interval[1]:+.2f})"
-        lines.append(f"{what:{name}} {part.faces:>7} {part.before:>7.2f} {part.after:>7.2f} {part.rise:>+7.2f}{between}")
-    lines.append(f"ages move by {shift.moved:.2f} years on average, the bounds of their intervals by {shift.bounds:.2f}")
+        errors = f"{part.before:>7.2f} {part.after:>7.2f} {part.rise:>+7.2f}"
+        lines.append(f"{what:{name}} {part.faces:>7} {errors}{between}")
+    lines.append(f"ages move by {shift.moved:.2f} years on average, the bounds of intervals by {shift.bounds:.2f}")
     if shift.coverage is not None:
         lines.append(f"coverage of the 90 % interval {shift.coverage[0]:.1%} -> {shift.coverage[1]:.1%}")
     return lines

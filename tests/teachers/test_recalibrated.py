@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, distributions, metadata, read_manifest
-from agewise.teachers.annotate import annotate, annotate_folder
+from agewise.teachers.annotation.annotate import annotate, annotate_folder
 from agewise.teachers.recalibrate import Response
 from agewise.teachers.recalibrated import recalibrate
 

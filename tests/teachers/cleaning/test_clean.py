@@ -16,9 +16,9 @@ from agewise.data import shards
 from agewise.data.manifest import ManifestError, metadata, probs_column, read_manifest, write_manifest
 from agewise.data.selecting import select
 from agewise.data.settings import SettingsError
-from agewise.teachers import clean as step
-from agewise.teachers.clean import Rules, clean, read_rules
-from agewise.teachers.cleaned import Found, read_cleaned
+from agewise.teachers.cleaning import clean as step
+from agewise.teachers.cleaning.clean import Rules, clean, read_rules
+from agewise.teachers.cleaning.cleaned import Found, read_cleaned
 
 Make = Callable[..., Any]
 COUNT = 130

@@ -11,9 +11,9 @@ from agewise.data.manifest import ManifestError, metadata, open_manifest
 from agewise.data.places import place_of
 from agewise.data.replacing import check_place
 from agewise.data.shards import PART_ROWS, Shards
-from agewise.teachers.annotated import Annotated, Folder
-from agewise.teachers.answers import answered_parts
-from agewise.teachers.plan import make_plan, runs_of
+from agewise.teachers.annotation.annotated import Annotated, Folder
+from agewise.teachers.annotation.answers import answered_parts
+from agewise.teachers.annotation.plan import make_plan, runs_of
 
 Progress = Callable[[int, int], None]
 

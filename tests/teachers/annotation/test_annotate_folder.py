@@ -34,8 +34,8 @@ from agewise.data.manifest import (
 from agewise.data.stored import open_pictures
 from agewise.evaluation.evaluate import evaluate, predict_manifest
 from agewise.faces.align import Window
-from agewise.teachers.annotate import annotate, annotate_folder
-from agewise.teachers.annotated import Annotated
+from agewise.teachers.annotation.annotate import annotate, annotate_folder
+from agewise.teachers.annotation.annotated import Annotated
 from agewise.teachers.ensemble import Ensemble
 from agewise.teachers.votes import FORMS, read_votes
 
@@ -179,7 +179,7 @@ SLOW = """
 import sys, time
 from pathlib import Path
 from agewise.ages import AgeDistribution
-from agewise.teachers.annotate import annotate_folder
+from agewise.teachers.annotation.annotate import annotate_folder
 def slow(crops):
     time.sleep(0.15)
     return AgeDistribution.gaussian(((crops.mean(axis=(1, 2, 3)) - 40) / 1.6).clip(0, 100), 3.0)

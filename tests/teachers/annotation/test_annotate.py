@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, distributions, metadata, numbers, read_manifest
-from agewise.teachers.annotate import annotate
+from agewise.teachers.annotation.annotate import annotate
 from agewise.teachers.ensemble import Ensemble
 
 Write = Callable[..., Path]
@@ -50,7 +50,7 @@ class Killed:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agewise.teachers.annotate.PART_ROWS", 10)
+    monkeypatch.setattr("agewise.teachers.annotation.annotate.PART_ROWS", 10)
 
 
 @pytest.mark.usefixtures("small_parts")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from agewise.ages import AgeDistribution, Predictor
 from agewise.data.crops import ahead
 from agewise.data.manifest import ManifestError, probs_column
+from agewise.teachers.annotation.plan import Piece, Plan, Run, pieces
 from agewise.teachers.ensemble import Answer, Ensemble
-from agewise.teachers.plan import Piece, Plan, Run, pieces
 from agewise.teachers.votes import votes_column
 
 DECIMALS = 3

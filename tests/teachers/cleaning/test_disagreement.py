@@ -10,8 +10,16 @@ import pytest
 
 from agewise.ages import AGES, AgeDistribution
 from agewise.data.manifest import probs_column
-from agewise.teachers import disagreement as step
-from agewise.teachers.disagreement import PRIOR, Disagreement, Thresholds, fit_thresholds, joint, put_right, tails
+from agewise.teachers.cleaning import disagreement as step
+from agewise.teachers.cleaning.disagreement import (
+    PRIOR,
+    Disagreement,
+    Thresholds,
+    fit_thresholds,
+    joint,
+    put_right,
+    tails,
+)
 from agewise.teachers.recalibrate import blurred
 
 

@@ -42,8 +42,8 @@ from agewise.data.settings import Settings, SettingsError, check
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import cut
 from agewise.faces.quality import SIDE, VIEW, sharpness
-from agewise.teachers.cleaned import KEPT, SHOWN, STEP, Cleaned, read_cleaned, summed
-from agewise.teachers.disagreement import COLUMNS, FEWEST, Disagreement, Thresholds, fit_thresholds, joint
+from agewise.teachers.cleaning.cleaned import KEPT, SHOWN, STEP, Cleaned, read_cleaned, summed
+from agewise.teachers.cleaning.disagreement import COLUMNS, FEWEST, Disagreement, Thresholds, fit_thresholds, joint
 
 Progress = Callable[[int, int], None]
 

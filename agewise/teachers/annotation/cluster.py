@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 
 from agewise.ages import Predictor
 from agewise.data.shards import PART_ROWS
-from agewise.teachers.annotated import Annotated, Folder
-from agewise.teachers.answers import answered_parts
-from agewise.teachers.plan import Plan, Run, make_plan, shares_of
+from agewise.teachers.annotation.annotated import Annotated, Folder
+from agewise.teachers.annotation.answers import answered_parts
+from agewise.teachers.annotation.plan import Plan, Run, make_plan, shares_of
 
 Progress = Callable[[int, int], None]
 
@@ -81,8 +81,8 @@ def annotate_on_ray(
     progress(done, plan.total)
     if missing:
         with _connected(address, workers * cores):
-            worker = (place, open_teacher, identity)
-            for count in _worked(worker, shares_of(plan, missing), workers, cores):
+            work = _worked_there if address.startswith("ray://") else _worked
+            for count in work((place, open_teacher, identity), shares_of(plan, missing), workers, cores):
                 done += count
                 progress(done, plan.total)
     return place.finish()
@@ -151,6 +151,32 @@ def _worked(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores:
     except RayError as error:
         cause = getattr(error, "cause", None) or error
         raise ClusterError(f"Ray: {type(cause).__name__}: {_line(cause)}") from error
+
+
+def _worked_there(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores: int) -> Iterator[int]:
+    """The same through Ray's client, which Ray Data does not know: the whole of it runs as a task of the cluster."""
+    import ray
+    from ray.exceptions import RayError
+
+    place: Folder = worker[0]
+    left = sum(len(place.plan.span(part)) for part in place.missing())
+    task = ray.remote(num_cpus=0, max_retries=0)(_all).remote(worker, shares, workers, cores)
+    try:
+        while not ray.wait([task], timeout=1.0)[0]:  # the folder says how far it is
+            now = sum(len(place.plan.span(part)) for part in place.missing())
+            left, done = now, left - now
+            if done:
+                yield done
+        ray.get(task)
+    except RayError as error:
+        cause = getattr(error, "cause", None) or error
+        raise ClusterError(_line(cause)) from error
+    yield left
+
+
+def _all(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores: int) -> None:
+    for _ in _worked(worker, shares, workers, cores):
+        pass
 
 
 @contextmanager

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from agewise.data.manifest import ManifestError, described, metadata
 from agewise.data.parted import OWN, RUN, OneFile, open_file, part_name, read_run
 from agewise.data.places import Place, place_of
-from agewise.teachers import vmage
-from agewise.teachers.answers import Part
-from agewise.teachers.plan import Plan
+from agewise.teachers.annotation import vmage
+from agewise.teachers.annotation.answers import Part
+from agewise.teachers.annotation.plan import Plan
 
 REJECTS = "rejects.csv"
 REASONS = 20
@@ -64,7 +64,7 @@ class Folder:
         run = read_run(self.place) if RUN in names else {}
         if not run and names - _unfinished(names):
             raise ManifestError(f"{self.place}: holds {min(names)}, not an annotation; name an empty folder")
-        missing = [part for part in range(self.plan.parts) if part_name(part) not in names]
+        missing = self.missing(names)
         wanted = {**self.plan.said, "rows": self.plan.rows}
         if run and run.get("plan") != wanted and (run.get("finished") or any(n.endswith(".parquet") for n in names)):
             changed = sorted(key for key in {*run["plan"], *wanted} if run["plan"].get(key) != wanted.get(key))
@@ -74,6 +74,11 @@ class Folder:
         if not run.get("finished") or missing:
             self._say({"finished": False})
         return missing
+
+    def missing(self, names: set[str] | None = None) -> list[int]:
+        """The parts that are not there, by the names in the folder where these are known already."""
+        there = set(self.place.names()) if names is None else names
+        return [part for part in range(self.plan.parts) if part_name(part) not in there]
 
     def has(self, part: int) -> bool:
         """Whether a part is there."""

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from typing import IO
 
-from agewise.teachers.answers import DECIMALS
+from agewise.teachers.annotation.answers import DECIMALS
 
 NAME = "vmage.csv"
 
