@@ -23,7 +23,7 @@ from agewise.ages import AgeDistribution
 from agewise.data.manifest import distributions, metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.groups import BANDS, bands_of
 from agewise.metrics import bootstrap, covered, crps_values, errors, excesses, inside_group
-from agewise.teachers.layers import read_votes
+from agewise.teachers.layers import read_distributions
 from agewise.teachers.readout import APART, Bank, kernel_weights, read_out_features
 
 SOURCE, WORK, RUNS, HERE = Path("work"), Path("work/dadl"), Path("runs/dadl"), Path(__file__).parent
@@ -161,7 +161,7 @@ def table() -> None:
     sections = []
     for name, says in TITLES.items():
         if all(place(name, given).exists() for given in SETS):
-            found, labels = ways(name), {given: read_votes(place(name, given))[0] for given in TESTS}
+            found, labels = ways(name), {given: read_distributions(place(name, given))[0] for given in TESTS}
             sections += [f"## {says}", scores(found, labels), by_band(found, labels["utkface"]), *facts(name, labels)]
     text = (HERE / "dadl.template.md").read_text().replace("<<results>>", "\n\n".join(sections))
     (HERE / "dadl.md").write_text(text)

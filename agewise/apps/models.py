@@ -52,6 +52,7 @@ def open_teacher_named(path: Path, threads: int = 0) -> Named:
 
 def _content(path: Path) -> Iterator[bytes]:
     """All that a teacher's answers depend on: of a contract, or of a member that is a run folder."""
+    from agewise.data.manifest import fingerprint
     from agewise.teachers.contract import read_contract
 
     if path.suffix != ".toml":
@@ -64,5 +65,7 @@ def _content(path: Path) -> Iterator[bytes]:
     for name in (contract.file, contract.recalibration, contract.readout):
         if name and (path.parent / name).is_file():
             yield (path.parent / name).read_bytes()
+        elif name and (path.parent / name).is_dir():  # a readout's bank may be a folder of parts
+            yield fingerprint(path.parent / name).encode()
     for member in (*contract.members, *contract.children):
         yield from _content(path.parent / member)

@@ -96,13 +96,20 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 def with_bytes(table: pa.Table, folder: Path | Place) -> pa.Table:
     """The rows with their pictures inside: one that is a path (from `folder`) is read, unless it is not there."""
-    column = table["image"]
+    for name in ("image", "body"):
+        if name in table.column_names:
+            table = _with_bytes(table, name, folder)
+    return table
+
+
+def _with_bytes(table: pa.Table, name: str, folder: Path | Place) -> pa.Table:
+    column = table[name]
     lengths = pc.binary_length(pc.struct_field(column, "bytes").cast(pa.large_binary()))
     if column.type.field("bytes").type != pa.null() and pc.all(pc.greater(lengths, 0), skip_nulls=False).as_py():
         return table
     kind = IMAGE if column.type.field("bytes").type == pa.null() else column.type
     held = [_held(image, folder) for image in column.to_pylist()]
-    return table.set_column(table.schema.get_field_index("image"), "image", pa.array(held, kind))
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(held, kind))
 
 
 def _held(image: dict[str, Any] | None, folder: Path | Place) -> dict[str, Any] | None:

@@ -95,7 +95,7 @@ def _answers(
         ages = Ensemble(teacher.members, **general, views=teacher.views)(crops)
         yield "views", ages
     if teacher.children:
-        young = ages.mean <= teacher.switch
+        young = teacher.young(ages)
         probs = ages.probs.copy()
         if young.any():
             probs[young] = Ensemble(teacher.children, views=teacher.views)(crops[young]).probs

@@ -20,8 +20,8 @@ from agewise.data.replacing import replacing
 from agewise.data.scan import picture
 from agewise.evaluation.page import Table, html, png
 from agewise.faces.image import encode_jpeg
-from agewise.teachers.clean import Rules
-from agewise.teachers.cleaned import STEP, Cleaned, Found
+from agewise.teachers.cleaning.clean import Rules
+from agewise.teachers.cleaning.cleaned import STEP, Cleaned, Found
 
 SCHEMA_VERSION = 1
 

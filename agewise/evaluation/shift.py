@@ -91,7 +91,7 @@ class Shift:
         if self.moved > limits.moved:
             yield f"ages move by {self.moved:.2f} years on average; {limits.moved:g} is allowed"
         if self.bounds > limits.bounds:
-            yield f"the bounds of the intervals move by {self.bounds:.2f} years on average; {limits.bounds:g} is allowed"
+            yield f"the bounds of intervals move by {self.bounds:.2f} years on average; {limits.bounds:g} is allowed"
 
     def as_json(self) -> dict[str, Any]:
         """All of it as a table of JSON."""

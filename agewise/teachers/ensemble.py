@@ -6,7 +6,7 @@ As in Antipov et al. (2016) and Greco et al. (2021): the general members vote fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +39,9 @@ class Windowed(Protocol):
     def of_window(self, pixels: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of windows (N, size, size, 3)."""
         ...
+
+
+Revision = Callable[[AgeDistribution], AgeDistribution]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,12 @@ class Ensemble:
         switch: float = SWITCH,
         views: Sequence[str] = ("original",),
         names: Sequence[str] | None = None,
+        then: Sequence[Revision] = (),
     ) -> None:
-        """weights: of the general members; the children's count alike. names: of all members, for messages."""
+        """weights: of the general members; the children's count alike. names: of all members, for messages.
+
+        then: what becomes of the vote's ages at last, such as a readout or a recalibration; agreement and votes stay.
+        """
         if not members:
             raise ValueError("an ensemble needs a member")
         shares = np.ones(len(members)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -87,6 +94,7 @@ class Ensemble:
         self.weights = shares / shares.sum()
         self.switch = float(switch)
         self.views = checked_views(views)
+        self.then = tuple(then)
         everyone = [*self.members, *self.children]
         self.names = list(names) if names is not None else [_name(member, n) for n, member in enumerate(everyone)]
         if len(self.names) != len(everyone):
@@ -106,13 +114,20 @@ class Ensemble:
         probs, spread = _mixed(votes, self.weights)
         kept = np.full((len(crops), len(self.names), len(AGES)), np.nan, dtype=np.float32)
         kept[:, :general] = votes
-        young = _means(probs) <= self.switch + TIE
+        young = self.young(AgeDistribution(probs))
         if self.children and young.any():
             votes = self._asked(self.children, self.names[general:], crops[young])
             kept[young, general:] = votes
             equal = np.full(len(self.children), 1 / len(self.children))
             probs[young], spread[young] = _mixed(votes, equal)
-        return Answer(AgeDistribution(probs), spread, kept)
+        ages = AgeDistribution(probs)
+        for revised in self.then:
+            ages = revised(ages)
+        return Answer(ages, spread, kept)
+
+    def young(self, ages: AgeDistribution) -> NDArray[np.bool_]:
+        """Which faces (N,) the children's members get, by the general vote's ages."""
+        return _means(ages.probs) <= self.switch + TIE
 
     def _asked(
         self, members: Sequence[Predictor], names: Sequence[str], crops: NDArray[np.uint8]

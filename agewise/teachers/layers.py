@@ -22,7 +22,7 @@ def column(layer: str, member: str) -> str:
     return f"{layer}_{member}" if member else layer
 
 
-def read_votes(path: Path | str) -> tuple[pa.Table, list[AgeDistribution]]:
+def read_distributions(path: Path | str) -> tuple[pa.Table, list[AgeDistribution]]:
     """The labels of a file of features, and each network's distributions, of the rows that have them.
 
     Raises ManifestError where the file is none, or no row has values.

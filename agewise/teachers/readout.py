@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from agewise.ages import AgeDistribution, Predictor, checked_ages
+from agewise.ages import AgeDistribution, checked_ages
 from agewise.data.manifest import (
     ManifestError,
     distributions,
@@ -25,7 +25,7 @@ from agewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from agewise.teachers.layers import read_votes
+from agewise.teachers.layers import read_distributions
 
 Floats = NDArray[np.float64]
 
@@ -136,7 +136,7 @@ class Bank:
 
         Raises ManifestError where no row has a label.
         """
-        table, votes = read_votes(path)
+        table, votes = read_distributions(path)
         ages = numbers(table, "age")
         if "age_probs" in table.column_names:
             soft = np.isnan(ages) & table["age_probs"].is_valid().to_numpy()
@@ -145,25 +145,13 @@ class Bank:
         return cls(_mean(votes)[known], labels, alpha, metadata(path)["models"])
 
 
-class Readout:
-    """A Predictor, such as an Ensemble, whose distributions are read out by a Bank of its own training faces."""
-
-    def __init__(self, predictor: Predictor, bank: Bank) -> None:
-        self.predictor = predictor
-        self.bank = bank
-
-    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
-        """Ages of crops (N, H, H, 3)."""
-        return self.bank.read_out(self.predictor(crops))
-
-
 def read_out_features(path: Path | str, bank: Bank) -> tuple[AgeDistribution, AgeDistribution, Floats]:
     """Of the faces of a file of features: the networks' mean distributions, their readout, and `mode_spread`.
 
     The spread is NaN where there is one network. Raises ManifestError where the bank is another ensemble's.
     """
     models = metadata(path).get("models", {})
-    _, votes = read_votes(path)
+    _, votes = read_distributions(path)
     if dict(bank.models) != models:
         raise ManifestError(f"{path}: its networks are not those of the bank; write both by the same ones")
     mean = _mean(votes)

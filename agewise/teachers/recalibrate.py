@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.ages import AGES, AgeDistribution, Predictor
+from agewise.ages import AGES, AgeDistribution
 from agewise.data.replacing import replacing
 
 KNOTS: NDArray[np.float64] = np.array([0, 4, 8, 12, 16, 20, 25, 30, 40, 50, 60, 70, 80, 100.0])
@@ -40,6 +40,10 @@ class Response:
             energy = energy + np.log(self.prior if known is None else self.prior * known + 1e-30 * known)
         return AgeDistribution(np.exp(energy - energy.max(axis=1, keepdims=True)))
 
+    def revised(self, ages: AgeDistribution) -> AgeDistribution:
+        """The teacher's ages put right: what its means say."""
+        return self.posterior(ages.mean)
+
     def write(self, path: Path | str) -> None:
         """Saves as JSON, renamed into place when it is complete."""
         values = {"mean": self.mean, "std": self.std, "prior": self.prior}
@@ -60,18 +64,6 @@ class Response:
         if arrays[2].min() < 0 or arrays[2].max() == 0:
             raise ValueError(f"{path}: not a recalibration (its prior is no distribution)")
         return cls(*arrays)
-
-
-class Recalibrated:
-    """A Predictor whose mean ages go through a Response."""
-
-    def __init__(self, predictor: Predictor, response: Response) -> None:
-        self.predictor = predictor
-        self.response = response
-
-    def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
-        """Ages of crops (N, H, W, 3)."""
-        return self.response.posterior(self.predictor(crops).mean)
 
 
 def fit_response(estimate: NDArray[np.float64], known: NDArray[np.float64], rounds: int = 60) -> Response:

@@ -18,6 +18,7 @@ from agewise.data.manifest import (
     read_manifest,
     write_manifest,
 )
+from agewise.teachers.annotation.answers import DECIMALS
 from agewise.teachers.recalibrate import Response, blurred, fit_response
 
 GROWN = 20.0
@@ -65,7 +66,11 @@ def recalibrate(
     column = table.schema.get_field_index("age_probs")
     said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain, "edge": edge}
     fitted.write(response)
-    write_manifest(table.set_column(column, "age_probs", probs_column(ages)), target, said)
+    table = table.set_column(column, "age_probs", probs_column(ages))
+    if "age_teacher" in table.column_names:
+        at = table.schema.get_field_index("age_teacher")
+        table = table.set_column(at, "age_teacher", pa.array(ages.mean.round(DECIMALS)))
+    write_manifest(table, target, said)
     return fitted
 
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from agewise.data.settings import Settings, SettingsError, check, read_settings
 from agewise.teachers.contract import SWITCH
-from agewise.teachers.views import VIEWS
+from agewise.teachers.views import VIEWS, checked_views
 from agewise.training.config import Recipe
 
 
@@ -48,17 +48,16 @@ class TeacherRecipe(Settings):
     @field_validator("views")
     @classmethod
     def _known(cls, views: tuple[str, ...]) -> tuple[str, ...]:
-        wrong = [name for name in views if name not in VIEWS]
-        if wrong or not views:
-            raise ValueError(f"no view {wrong[0] if wrong else ''!r}; there are {', '.join(VIEWS)}")
-        return views
+        return checked_views(views)
 
     @model_validator(mode="after")
     def _whole(self) -> TeacherRecipe:
         try:
-            members(self)
+            made = members(self)
         except SettingsError as error:
             raise ValueError(str(error)) from error
+        if any(name.startswith("children") and one.data.ages is None for name, one in made.items()):
+            raise ValueError("children.changes.data.ages is needed, such as [0, 12]: what they learn from")
         return self
 
     @property
@@ -75,7 +74,9 @@ def read_teacher_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Teac
 def members(recipe: TeacherRecipe) -> dict[str, Recipe]:
     """Each member's own recipe by its name, general-00 ..., children-0 ...; seeds count up from that of [member]."""
     made = {}
-    first = int(recipe.member.get("training", {}).get("seed", 0))
+    training = recipe.member.get("training")
+    seed = training.get("seed") if isinstance(training, Mapping) else None
+    first = seed if isinstance(seed, int) else 0  # what is wrong with them, the check of each recipe says
     for fold in range(recipe.general.folds):
         own = {"data": {"folds": recipe.general.folds, "fold": fold}, "training": {"seed": first + fold}}
         made[f"general-{fold:02d}"] = _merged(recipe.member, recipe.general.changes, own)

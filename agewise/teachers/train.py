@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def train_teacher(recipe: TeacherRecipe, progress: bool = True, said: Said = lam
         said(name, number, len(made))
     if recipe.parallel == 1:
         for name, member in made.items():
-            train(member, progress=progress)  # of a finished one, only its recipe is compared
+            train(member, progress=progress)  # of a finished one, it only compares the recipe and the manifests
             if name not in done:
                 done.append(name)
                 said(name, len(done), len(made))
@@ -54,6 +55,11 @@ def _side_by_side(recipe: TeacherRecipe, made: dict[str, Recipe], done: list[str
                 if jobs[job] not in done:
                     done.append(jobs[job])
                     said(jobs[job], len(done), len(jobs))
+        except BrokenProcessPool as error:
+            why = (
+                "a member's process was killed, perhaps for its memory; with a smaller `parallel` the same call goes on"
+            )
+            raise ChildProcessError(why) from error
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -13,9 +13,9 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from agewise.ages import AGES, AgeDistribution, Predictor
 from agewise.faces.align import Window, cut
 from agewise.teachers.contract import Contract, TeacherError, read_contract
-from agewise.teachers.ensemble import Ensemble
-from agewise.teachers.readout import Bank, Readout
-from agewise.teachers.recalibrate import Recalibrated, Response
+from agewise.teachers.ensemble import Ensemble, Revision
+from agewise.teachers.readout import Bank
+from agewise.teachers.recalibrate import Response
 
 if TYPE_CHECKING:
     from agewise.model.age_model import TorchPredictor
@@ -160,25 +160,25 @@ def open_teacher(path: Path | str, threads: int = 0, above: frozenset[Path] = fr
     if source.resolve() in above:
         raise TeacherError(f"{source}: this ensemble is a member of itself")
     contract = read_contract(source)
-    teacher: Predictor
+    then: list[Revision] = []
+    if contract.readout:
+        then.append(Bank.read(source.parent / contract.readout).read_out)
+    if contract.recalibration:
+        then.append(Response.read(source.parent / contract.recalibration).revised)
     if contract.members:
         names = [*contract.members, *contract.children]
         opened = [_opened(source.parent / name, threads, above | {source.resolve()}) for name in names]
-        teacher = Ensemble(
+        return Ensemble(
             opened[: len(contract.members)],
             contract.weights or None,
             children=opened[len(contract.members) :],
             switch=contract.switch,
             views=contract.views,
             names=names,
+            then=then,
         )
-    else:
-        teacher = OnnxTeacher(contract, source.parent, threads)
-    if contract.readout:
-        teacher = Readout(teacher, Bank.read(source.parent / contract.readout))
-    if contract.recalibration:
-        return Recalibrated(teacher, Response.read(source.parent / contract.recalibration))
-    return teacher
+    alone = OnnxTeacher(contract, source.parent, threads)
+    return Ensemble([alone], names=[contract.name], then=then) if then else alone
 
 
 def open_run(folder: Path, threads: int = 0) -> TorchPredictor:

@@ -58,10 +58,10 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
         ManifestError: a manifest cannot be used.
     """
     folder = recipe.folder
-    faces, valid = open_faces(recipe)
     refuse_another(folder, recipe)
     if (folder / "model.safetensors").exists():
         return folder
+    faces, valid = open_faces(recipe)
     L.seed_everything(recipe.training.seed, verbose=False)
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)

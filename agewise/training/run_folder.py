@@ -151,6 +151,9 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
     changed = [name for name in one if one[name] != other[name]]
     if not changed and read_json(folder / "run.json")["manifests"] != _manifests(recipe):
         changed = ["content of its manifests"]
+    begun = read_json(folder / "run.json").get("start")
+    if not changed and begun and begun != fingerprint(Path(str(recipe.training.start)) / "model.safetensors"):
+        changed = ["content of training.start"]
     if changed:
         raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")
 

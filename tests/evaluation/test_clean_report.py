@@ -18,8 +18,8 @@ from PIL import Image
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import probs_column
 from agewise.evaluation.clean_report import facts, figures, galleries, rule_table, tables, to_html, to_json, write_clean
-from agewise.teachers.clean import Rules, clean
-from agewise.teachers.cleaned import Cleaned
+from agewise.teachers.cleaning.clean import Rules, clean
+from agewise.teachers.cleaning.cleaned import Cleaned
 
 
 @pytest.fixture(scope="module")

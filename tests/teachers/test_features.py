@@ -24,7 +24,7 @@ from agewise.faces.align import cut
 from agewise.faces.image import read_photo
 from agewise.model.age_model import TorchPredictor
 from agewise.teachers.features import Member, open_members, write_features
-from agewise.teachers.layers import LAYERS, read_votes
+from agewise.teachers.layers import LAYERS, read_distributions
 from agewise.teachers.readout import Bank, read_out_features
 from agewise.teachers.recipe import members as members_of
 from agewise.teachers.recipe import read_teacher_recipe
@@ -95,7 +95,7 @@ def test_a_teacher_has_a_column_a_member(tmp_path: Path, faces_of: Write, teache
     assert list(open_members(teacher)) == ["children-0", "general-00", "general-01"]
     assert list(open_members(teacher, "general-01, children-?")) == ["children-0", "general-01"]
     write_features(members, source, target)
-    table, votes = read_votes(target)
+    table, votes = read_distributions(target)
     assert table.column_names == ["row", "age", "error"]
     for name, vote in zip(members, votes, strict=True):
         alone = TorchPredictor(load_run(teacher / name))(crops(source))
@@ -130,14 +130,14 @@ def test_a_face_that_cannot_be_read_stays_with_its_reason(tmp_path: Path, faces_
     for layer in LAYERS:
         assert np.flatnonzero(made[layer].is_null()).tolist() == [3, 20, 21, 22, 23, 24]
     assert [row for row, reason in enumerate(made["error"].to_pylist()) if reason] == [3, 20, 21, 22, 23, 24]
-    table, votes = read_votes(target)
+    table, votes = read_distributions(target)
     assert table["row"].to_pylist() == [row for row in range(20) if row != 3]
     assert len(votes[0]) == 19
     assert write_features(open_members(tiny_run), source, target) == (count, left_out)
     none = faces_of(tmp_path / "none.parquet", [1, 2], image=[BAD, BAD])
     write_features(open_members(tiny_run), none, tmp_path / "n.parquet")
     with pytest.raises(ManifestError, match="none of its 2 rows has values"):
-        read_votes(tmp_path / "n.parquet")
+        read_distributions(tmp_path / "n.parquet")
 
 
 @pytest.mark.usefixtures("small_parts")

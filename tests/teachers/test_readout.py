@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution
 from agewise.data.manifest import ManifestError, metadata, probs_column, write_manifest
+from agewise.teachers.ensemble import Ensemble
 from agewise.teachers.readout import (
     ALPHA,
     Bank,
-    Readout,
     kernel_readout,
     kernel_weights,
     mode_spread,
@@ -176,12 +176,12 @@ def test_a_readout_is_a_predictor() -> None:
     crops = np.stack([np.full((8, 8, 3), shade, np.uint8) for shade in (20, 55, 90)])
     seen = AgeDistribution.gaussian(AGES, 5.0)
     shifted = Bank(seen, AgeDistribution.of_ages(np.minimum(AGES + 7, 100)))
-    answers = Readout(predictor, shifted)(crops)
+    answers = Ensemble([predictor], then=[shifted.read_out])(crops)
     assert answers.mean[:2] == pytest.approx(
         [27.0, 62.0], abs=0.01
     )  # what people of that distribution are, not its mean
     assert answers.std.max() < 5.0
-    assert len(Readout(lambda _crops: AgeDistribution.concatenate([]), shifted)(crops[:0])) == 0
+    assert len(Ensemble([lambda _crops: AgeDistribution.concatenate([])], then=[shifted.read_out])(crops[:0])) == 0
 
 
 # Files of features

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from agewise.ages import AGES, AgeDistribution
-from agewise.teachers.recalibrate import Recalibrated, Response, blurred, fit_response
+from agewise.teachers.recalibrate import Response, blurred, fit_response
 
 
 def answer(age: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -79,7 +79,7 @@ def test_a_predictor_recalibrated() -> None:
 
     flat = Response(AGES / 2, np.full(101, 0.5), np.full(101, 1 / 101))
     crops = np.array([20, 60], np.uint8).reshape(2, 1, 1, 1)
-    assert Recalibrated(half, flat)(crops).mean == pytest.approx([20.0, 60.0], abs=1e-6)
+    assert flat.revised(half(crops)).mean == pytest.approx([20.0, 60.0], abs=1e-6)
 
 
 def test_blurred_ages_spread_less_among_children() -> None:

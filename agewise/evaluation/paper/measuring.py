@@ -107,7 +107,9 @@ def measure(
             outcome = run(protocol, given, {name: path}, folder, resamples, how)
             if name == CORRUPTED:
                 scores = {one.part: one.score for one in outcome.results}
-                corrupted.append(Corrupted(model, outcome.models[model], name, "mae", protocol.profile, scores))
+                corrupted.append(
+                    Corrupted(model, next(iter(outcome.models.values())), name, "mae", protocol.profile, scores)
+                )
                 continue
             outcomes[model, name] = outcome
             if name in entrant.own:

@@ -11,7 +11,7 @@ from agewise.data.manifest import ManifestError, metadata, open_manifest
 from agewise.data.places import place_of
 from agewise.data.replacing import check_place
 from agewise.data.shards import PART_ROWS, Shards
-from agewise.teachers.annotation.annotated import Annotated, Folder
+from agewise.teachers.annotation.annotated import PASSED, Annotated, Folder
 from agewise.teachers.annotation.answers import answered_parts
 from agewise.teachers.annotation.plan import make_plan, runs_of
 
@@ -47,7 +47,8 @@ def annotate(
     for part in answered_parts(plan, teacher, runs_of(missing), step):
         shards.write(part.index, part.rows, [[f"row {row}", reason] for row, _, reason in part.left_out])
     left_out = [(row, reason) for row, reason in shards.notes()]
-    said = {**metadata(manifest), "step": "annotate", **plan.said, "left_out": left_out}
+    before = {name: value for name, value in metadata(manifest).items() if name not in PASSED}
+    said = {**before, "step": "annotate", **plan.said, "left_out": left_out}
     return shards.join(said), left_out
 
 

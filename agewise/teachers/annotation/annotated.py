@@ -26,8 +26,8 @@ REJECTS = "rejects.csv"
 REASONS = 20
 """Reasons that `run.json` counts; all of them are in the rejects."""
 
-_LISTS = ("left_out", "rejects")
-"""What an earlier step listed of the whole manifest is not written into every part."""
+PASSED = ("left_out", "rejects", "constrained", "edge", "votes")
+"""What an earlier step listed of the whole manifest, or an earlier teacher's labels were, is not said of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Folder:
 
     def __init__(self, folder: Path | str, plan: Plan) -> None:
         self.place, self.plan = place_of(folder), plan
-        self.said = {name: value for name, value in metadata(plan.manifest).items() if name not in _LISTS}
+        self.said = {name: value for name, value in metadata(plan.manifest).items() if name not in PASSED}
 
     def __reduce__(self) -> tuple[type[Folder], tuple[str, Plan]]:
         return Folder, (self.place.everywhere, self.plan)
@@ -62,12 +62,14 @@ class Folder:
             raise ManifestError(f"{self.place}: a file; an annotation is a folder of parts, or a file called x.parquet")
         names = set(self.place.names())
         run = read_run(self.place) if RUN in names else {}
-        if not run and names - _unfinished(names):
-            raise ManifestError(f"{self.place}: holds {min(names)}, not an annotation; name an empty folder")
+        ours = {*map(part_name, range(self.plan.parts)), REJECTS, vmage.NAME} | _unfinished(names)
+        if not run and names - ours:  # parts alone are what a failed rewrite of run.json leaves on an object store
+            raise ManifestError(f"{self.place}: holds {min(names - ours)}, not an annotation; name an empty folder")
         missing = self.missing(names)
         wanted = {**self.plan.said, "rows": self.plan.rows}
         if run and run.get("plan") != wanted and (run.get("finished") or any(n.endswith(".parquet") for n in names)):
-            changed = sorted(key for key in {*run["plan"], *wanted} if run["plan"].get(key) != wanted.get(key))
+            earlier = run.get("plan") or {}
+            changed = sorted(key for key in {*earlier, *wanted} if earlier.get(key) != wanted.get(key))
             raise ManifestError(
                 f"{self.place} was begun with another {', '.join(changed)}; delete it, or write to another folder"
             )

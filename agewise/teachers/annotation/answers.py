@@ -30,6 +30,10 @@ class Part:
     left_out: list[tuple[int, str, str]]
 
 
+SAID = ("age_probs", "agreement", "age_teacher", "votes")
+"""The columns that a teacher fills; what an earlier one said in them does not stay beside it."""
+
+
 def answered_parts(
     plan: Plan, teacher: Predictor, runs: Sequence[Run], step: Callable[[int], None] = lambda _rows: None
 ) -> Iterator[Part]:
@@ -53,6 +57,7 @@ def answered_parts(
 def _answered(plan: Plan, teacher: Predictor, piece: Piece) -> pa.Table:
     """The rows of a batch whose crops could be read, with what the teacher says of them."""
     rows = piece.read.rows.filter(pa.array(piece.read.readable))
+    rows = rows.drop_columns([name for name in SAID if name in rows.column_names])
     answer = asked(teacher, piece.read.crops, np.flatnonzero(piece.read.readable) + piece.first)
     ages = answer if isinstance(answer, AgeDistribution) else answer.ages
     spread = pa.nulls(len(rows), pa.float64()) if isinstance(answer, AgeDistribution) else pa.array(answer.agreement)
@@ -62,8 +67,7 @@ def _answered(plan: Plan, teacher: Predictor, piece: Piece) -> pa.Table:
     if plan.votes and isinstance(answer, Answer):
         said["votes"] = votes_column(answer.votes, plan.votes)
     for name, values in said.items():
-        at = rows.schema.get_field_index(name)
-        rows = rows.append_column(name, values) if at < 0 else rows.set_column(at, name, values)
+        rows = rows.append_column(name, values)
     return rows
 
 

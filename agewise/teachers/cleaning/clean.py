@@ -90,6 +90,8 @@ def clean(
         raise ManifestError(f"{target} is the manifest that is read; give the new one another name")
     check_place(target)
     chosen = _chosen(settings, names)
+    if not chosen:
+        raise ManifestError(f"no rule is named; there are {', '.join(Rules.model_fields)}")
     plan = {"manifest": fingerprint(manifest), "rules": {name: rule.model_dump() for name, rule in chosen.items()}}
     if target.exists():
         return _finished(target, plan)
