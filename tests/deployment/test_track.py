@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.deployment.fuse import weight
-from agewise.deployment.track import PAUSE, Follower, Seen
+from agewise.deployment.track import PAUSE, Follower, FrameDetector, Seen
 from agewise.faces.align import TEMPLATE
-from agewise.faces.detect import Face
+from agewise.faces.detect import Detector, Face
+from agewise.faces.image import read_photo
 from agewise.faces.quality import Rules, quality
 
 pytest.importorskip("edgefirst.tracker", reason="faces are followed with agewise[video]")
@@ -93,6 +95,31 @@ def test_a_track_is_told_once_when_it_is_over_and_then_forgotten() -> None:
     assert [track.number for track in follower.over(PAUSE + 0.02)] == [2]
     assert [track.number for track in follower.over()] == [1]
     assert follower.over() == []
+
+
+def test_a_doubtful_face_goes_on_with_a_track_and_begins_none() -> None:
+    doubtful, clear = face_at(320, 180, score=0.6), face_at(320, 180, score=0.85)
+    seen, follower = follow([[doubtful], [clear], [doubtful], [doubtful]])
+    assert [[one.track for one in frame] for frame in seen] == [[], [1], [1], [1]]
+    assert [(track.first, track.frames) for track in follower.over()] == [(1, 3)]
+
+
+def test_frames_are_searched_as_photos_are_but_for_the_borders(astronaut: Path) -> None:
+    photo = read_photo(astronaut).pixels
+    (found,), (same,) = FrameDetector(threads=1)(photo), Detector(threads=1)(photo)
+    assert found.box == same.box
+    frames, photos = FrameDetector(threads=1), Detector(threads=1)
+    looks = {frames: 0, photos: 0}
+    for detector in looks:
+        scan = detector._scan
+
+        def counted(*arguments: object, detector: Detector = detector, scan: object = scan) -> object:
+            looks[detector] += 1
+            return scan(*arguments)  # type: ignore[operator]  # the detector's own
+
+        detector._scan = counted  # type: ignore[method-assign, assignment]  # to count its calls
+        assert detector(np.full((48, 64, 3), 128, np.uint8)) == []
+    assert looks[frames] == looks[photos] / 3
 
 
 def test_no_faces_are_no_tracks() -> None:
