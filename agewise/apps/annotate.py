@@ -60,6 +60,8 @@ def annotate(
     print(f"{out}: {done.faces} faces annotated by {named.name}{rate}, {done.left_out} left out{kept}")
     for reason, count in list(done.reasons.items())[:5]:
         print(f"  {count} x {reason}")
+    if not done.faces:
+        raise typer.Exit(1)
 
 
 def recalibrate(

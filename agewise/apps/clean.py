@@ -23,12 +23,15 @@ def clean(
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Column dropped: the rules that a row breaks. Nothing is deleted (agewise select OUT dropped= keeps the rest)."""
+    from agewise.data.replacing import check_place
     from agewise.evaluation.clean_report import facts, rule_table, to_json, write_clean
     from agewise.teachers.cleaning.clean import clean as run
     from agewise.teachers.cleaning.clean import read_rules
 
     chosen = read_rules(settings or [])
-    names = None if rules is None else [name for name in rules.split(",") if name]
+    names = None if rules is None else [name.strip() for name in rules.split(",") if name.strip()]
+    if report is not None:
+        check_place(report / "clean.html")
     with progress("faces") as step:
         found = run(manifest, out, chosen, names, threads=threads, progress=step)
     written = [out] if report is None else [out, *write_clean(found, chosen, report, pictures=pictures)]

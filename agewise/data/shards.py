@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from agewise.data.replacing import check_place, replacing
 
 PART_ROWS = 1000
 """Rows a part: what a kill can cost at the most."""
+_OURS = re.compile(r"\d{6}\.parquet|plan\.json|\..*\.partial")
 
 
 class Shards:
@@ -31,14 +33,21 @@ class Shards:
         self.folder = self.target.with_name(f"{self.target.name}.parts")
         said = self.folder / "plan.json"
         if said.exists():
-            earlier = json.loads(said.read_text())
+            earlier = _read(said)
             if earlier != plan:
                 changed = sorted(key for key in {*earlier, *plan} if earlier.get(key) != plan.get(key))
                 raise ManifestError(
                     f"{self.folder} was begun with another {', '.join(changed)}; delete it, or write to another file"
                 )
         elif self.folder.exists():  # its plan went first when the output was in place: these parts say nothing
+            self._check_own()
             shutil.rmtree(self.folder)
+
+    def _check_own(self) -> None:
+        """Raises ManifestError where the folder holds what no step of ours wrote, which would be deleted with it."""
+        strange = sorted(path.name for path in self.folder.iterdir() if not _OURS.fullmatch(path.name))
+        if strange:
+            raise ManifestError(f"{self.folder}: holds {strange[0]}, which is no part of ours; move it elsewhere")
 
     def path(self, index: int) -> Path:
         """Where part `index` stands."""
@@ -90,3 +99,14 @@ class Shards:
     def rows(self) -> int:
         """Rows of all parts."""
         return sum(int(pq.read_metadata(part).num_rows) for part in self.parts())
+
+
+def _read(plan: Path) -> dict[str, Any]:
+    """The plan of a folder of parts. Raises ManifestError where it is damaged."""
+    try:
+        said = json.loads(plan.read_text())
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise ManifestError(f"{plan}: damaged; delete the folder to begin anew")
+    return said

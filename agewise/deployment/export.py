@@ -13,12 +13,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 from torch import Tensor, nn
 
 from agewise.ages import AGES, LEVEL
 from agewise.data.manifest import check_frame, fingerprint, read_manifest
-from agewise.data.replacing import replacing
+from agewise.data.replacing import check_place, replacing
+from agewise.deployment.half import halved
 from agewise.deployment.runtime import FORMAT, KEY, PLAIN_FORMAT, ModelError, OnnxModel
 from agewise.evaluation.calibration_fit import LABELS, Style, check_style, fit_calibration, labelled
 from agewise.evaluation.evaluate import predict_manifest
@@ -75,7 +76,7 @@ def export(
     whole = _Graph(model).eval()
     graph = _traced(whole, size)
     if half:
-        _halve(graph)
+        graph = halved(graph)
     window = model.window
     said = {
         "format": PLAIN_FORMAT,
@@ -125,10 +126,11 @@ def calibrate(
     model = OnnxModel(source, threads)
     if target.exists() and target.resolve() in {model.path.resolve(), manifest.resolve()}:
         raise ModelError(f"{target} is read; give the calibrated model another name")
+    check_place(target)
     check_style(style)
     _check_labels(manifest, model.frame, model.margin, checked_levels(levels))
     graph = onnx.load(model.path)
-    predictions = target.with_name(f"{target.name}.predictions.parquet")
+    predictions = target.with_name(f".{target.name}.predictions.parquet")
     calibration = _fitted(model, manifest, predictions, levels, style, progress)
     with replacing(target) as partial:
         _write_calibrated(graph, model.info, calibration, partial)
@@ -193,18 +195,6 @@ def _traced(whole: _Graph, size: int) -> onnx.ModelProto:
     for node in graph.graph.node:
         del node.metadata_props[:]  # torch's stack traces, with the paths of this machine
     return graph
-
-
-def _halve(model: onnx.ModelProto) -> None:
-    """Stores large float32 weights as float16, cast back when a session is made."""
-    graph = model.graph
-    for item in list(graph.initializer):
-        if item.data_type == TensorProto.FLOAT and int(np.prod(item.dims)) >= 64:
-            values = numpy_helper.to_array(item).astype(np.float16)
-            stored = numpy_helper.from_array(values, f"{item.name}.half")
-            graph.initializer.remove(item)
-            graph.initializer.append(stored)
-            graph.node.insert(0, helper.make_node("Cast", [stored.name], [item.name], to=TensorProto.FLOAT))
 
 
 def _difference(whole: _Graph, path: Path, size: int) -> tuple[float, float]:

@@ -35,7 +35,7 @@ class TeacherRecipe(Settings):
     trained at a time, each in a process of its own.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
     runs: str = "runs"
     licence: str = "unknown"
     switch: float = Field(default=SWITCH, ge=0, le=100)
@@ -53,6 +53,7 @@ class TeacherRecipe(Settings):
     @model_validator(mode="after")
     def _whole(self) -> TeacherRecipe:
         try:
+            check({**self.member, "name": "member"}, Recipe, "member")
             made = members(self)
         except SettingsError as error:
             raise ValueError(str(error)) from error

@@ -15,6 +15,8 @@ from agewise.data.settings import SettingsError
 from agewise.teachers.recipe import TeacherRecipe, members
 from agewise.training.config import Recipe
 from agewise.training.fit import train
+from agewise.training.loading import open_faces
+from agewise.training.run_folder import refuse_another
 
 CONTRACT = "teacher.toml"
 """The file in a teacher's folder by which it is opened."""
@@ -30,6 +32,12 @@ def train_teacher(recipe: TeacherRecipe, progress: bool = True, said: Said = lam
     Raises what `train` raises: SettingsError where the folder holds another teacher's runs.
     """
     made = members(recipe)
+    for member in made.values():
+        refuse_another(member.folder, member)
+    for kind in ("general", "children"):  # what cannot be learned from is said before the long work
+        first = next((member for name, member in made.items() if name.startswith(kind)), None)
+        if first is not None and not _trained(first):
+            open_faces(first)
     done = [name for name, member in made.items() if _trained(member)]
     for number, name in enumerate(done, 1):
         said(name, number, len(made))

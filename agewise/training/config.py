@@ -100,7 +100,7 @@ class TrainingSettings(Settings):
 class Recipe(Settings):
     """A whole run. Raises SettingsError, when it is read, for a head and a loss that do not fit."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")
     runs: str = "runs"
     data: DataSettings
     model: ModelSettings
