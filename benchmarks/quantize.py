@@ -25,15 +25,22 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_static
 
 from agewise.data.manifest import metadata, open_manifest, write_manifest
-from agewise.deployment import quantize as int8
-from agewise.deployment.half import unhalved
-from agewise.deployment.openvino import OpenVinoSession
+from agewise.deployment.half import as_float16, unhalved
+from agewise.deployment.int8 import Views, as_int8, quiet
+from agewise.deployment.openvino import OpenVinoSession, Precision
+from agewise.deployment.quantize import calibration_views
 from agewise.deployment.runtime import KEY, OnnxModel, model_file
 from agewise.evaluation.evaluate import predict_manifest
 from agewise.evaluation.shift import Limits, PartShift, Shift, shift
 
 HERE = Path(__file__).parent
 ROUNDS, FACES_A_ROUND = 25, 32
+OPENVINO: tuple[tuple[str, str, Precision], ...] = (
+    ("float", "", "f32"),
+    ("int8", "int8", "f32"),
+    ("bfloat16", "", "bf16"),
+)
+"""Kind, file and precision of what OpenVINO runs."""
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
@@ -82,21 +89,21 @@ def drawn(manifest: Path, faces: int, folder: Path) -> Path:
 def made(source: Path, calibrate: Path, folder: Path, name: str) -> list[Entry]:
     """All ways to run a model: the files are written here, whether they are any good or not."""
     model, graph = OnnxModel(source, 1), onnx.load(source)
-    views = int8.calibration_views(model, calibrate)
+    views = calibration_views(model, calibrate)
     files = {kind: folder / f"{name}-{kind}.onnx" for kind in ("float16", "naive", "int8", "int8 99.9 %")}
-    save(int8.as_float16(graph), graph, files["float16"])
+    save(as_float16(graph), graph, files["float16"])
     save(naive(graph, views, folder), graph, files["naive"])
-    save(int8.as_int8(graph, views, "min-max"), graph, files["int8"])
-    save(int8.as_int8(graph, views, "99.9 %"), graph, files["int8 99.9 %"])
+    save(as_int8(graph, views, "min-max"), graph, files["int8"])
+    save(as_int8(graph, views, "99.9 %"), graph, files["int8 99.9 %"])
     entries = [entry("ONNX Runtime, float", source)]
     entries += [entry(f"ONNX Runtime, {kind}", file) for kind, file in files.items()]
     if importlib.util.find_spec("openvino") is None:
         return entries
-    for kind, file in {"float": source, "int8": files["int8"]}.items():
-        entries.append(entry(f"OpenVINO, {kind}", file, OnnxModel(file, 1, "openvino")))
-    fast = OnnxModel(source, 1)
-    fast._session = OpenVinoSession(source, 1, "bf16")
-    return [*entries, entry("OpenVINO, bfloat16", source, fast)]
+    for kind, file, precision in OPENVINO:
+        one = OnnxModel(files.get(file, source), 1)
+        one._session = OpenVinoSession(one.path, 1, precision)  # `load` would refuse what gives other ages
+        entries.append(entry(f"OpenVINO, {kind}", one.path, one))
+    return entries
 
 
 def entry(how: str, file: Path, predictor: OnnxModel | None = None) -> Entry:
@@ -107,9 +114,8 @@ def entry(how: str, file: Path, predictor: OnnxModel | None = None) -> Entry:
 def naive(graph: onnx.ModelProto, views: NDArray[np.uint8], folder: Path) -> onnx.ModelProto:
     """Every operator in int8 by the quantiser's defaults: one scale a tensor."""
     plain, file = unhalved(graph), folder / "naive.onnx"
-    del plain.opset_import[1:]
-    with int8._quiet():
-        quantize_static(plain, file, int8._Views(views))
+    with quiet():
+        quantize_static(plain, file, Views(views))
     return onnx.load(file)
 
 

@@ -21,7 +21,7 @@ LONGEST = 400
 MOST_NAMES = 12
 LIGHT = {"ages", "metrics", "faces", "deployment", "apps"}
 """Layers that the base install runs."""
-WITH_TORCH = {"agewise.deployment.export", "agewise.deployment.quantize"}
+WITH_TORCH = {f"agewise.deployment.{name}" for name in ("export", "half", "int8", "quantize")}
 """Modules of those layers that need the training extra."""
 
 

@@ -13,6 +13,7 @@ import typer
 
 from agewise.apps.annotate import annotate, recalibrate
 from agewise.apps.audit import audit
+from agewise.apps.benchmark import benchmark
 from agewise.apps.calibrate import calibrate
 from agewise.apps.catalogue import heads, models
 from agewise.apps.chain import export, prepare, train
@@ -54,6 +55,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     export,
     calibrate,
     quantize,
+    benchmark,
 )
 """One function a verb, in the order of `agewise --help`; what is heavy they import when they are called."""
 

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
@@ -20,6 +21,7 @@ from agewise.data.replacing import replacing
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.ages import Age
     from agewise.deployment.estimate import Estimator, Judged
+    from agewise.deployment.runtime import Engine
     from agewise.faces.image import Photo
 
 COLUMNS = ("file", "face", "x0", "y0", "x1", "y1", "score", "age", "std", "low", "high", "error")
@@ -61,6 +63,10 @@ def predict(
     video: Annotated[
         str | None, typer.Option(metavar="FILE|CAMERA", help="Instead of photos: a video, or a camera by its number.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="What runs the network: onnxruntime or openvino.")] = "onnxruntime",
+    smallest: Annotated[
+        float, typer.Option(min=0, metavar="PX", help="Of photos: smaller faces need not be found, which saves time.")
+    ] = 0.0,
     every: Annotated[int, typer.Option(min=1, help="Of a video, look for faces in each so many-th frame.")] = 1,
 ) -> None:
     """Ages of all faces in photos, or in a video, with their 90 % intervals.
@@ -72,12 +78,13 @@ def predict(
     if video is not None:
         from agewise.apps.video import predict_video
 
-        predict_video(video, lambda: _estimator(model, threads, abstain), every, as_json, table, pictures)
+        made = partial(_estimator, model, threads, abstain, engine)
+        predict_video(video, made, every, as_json, table, pictures)
         return
     paths = _files(photos or [])
     if table and table.resolve() in {path.resolve() for path in paths}:
         raise ValueError(f"{table} is a photo that is read; give the table another name")
-    estimator = _estimator(model, threads, abstain)
+    estimator = _estimator(model, threads, abstain, engine, smallest)
     form = as_line if as_json else as_text
     failed = False
     with ExitStack() as stack:
@@ -99,11 +106,22 @@ def predict(
         raise typer.Exit(1)
 
 
-def _estimator(model: str | None, threads: int, abstain: bool) -> Estimator:
+def _estimator(model: str | None, threads: int, abstain: bool, engine: str, smallest: float | None = None) -> Estimator:
+    """smallest: of photos; None is for the frames of a video."""
     from agewise.deployment.estimate import Estimator
+    from agewise.deployment.runtime import OnnxModel
+    from agewise.faces.detect import Detector
     from agewise.faces.quality import Rules
 
-    return Estimator(model, threads=threads, abstain=Rules() if abstain else None)
+    detector: Detector
+    if smallest is None:
+        from agewise.deployment.track import FrameDetector
+
+        detector = FrameDetector(threads=threads)
+    else:
+        detector = Detector(threads=threads, smallest=smallest)
+    network = OnnxModel(model, threads, cast("Engine", engine))
+    return Estimator(network, detector, abstain=Rules() if abstain else None)
 
 
 def as_text(row: Row) -> str:

@@ -31,7 +31,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    """A photo's faces until the network runs: in pixels as stored, how they look (where that counts), and their views."""
+    """A photo's faces until the network runs: in pixels as stored, how they look (if that counts), and their views."""
 
     faces: Sequence[Face]
     looks: Sequence[Quality] | None
@@ -73,9 +73,9 @@ class Estimator:
     def many(self, photos: Iterable[Source], batch: int = BATCH) -> Iterator[list[Judged]]:
         """What `judge` says of each photo, in order; the network runs on faces of several photos together.
 
-        A photo is read when it is reached, and let go of when its faces are cut out: at most `batch` faces and one photo
-        are held. The ages are those that `judge` gives. Raises PhotoError at a photo that cannot be read; give what
-        `read_photo` gave to leave such ones out.
+        A photo is read when it is reached, and let go of when its faces are cut out: one photo and `batch` faces are
+        held, and the last photo's. The ages are those that `judge` gives. Raises PhotoError at a photo that cannot be
+        read; give what `read_photo` gave to leave such ones out.
         """
         if batch < 1:
             raise ValueError(f"the batch is {batch} faces; at least 1 is needed")

@@ -1,4 +1,4 @@
-"""Weights stored in half precision and computed with in single: half the file, and the way back."""
+"""Half precision: weights stored in it and computed with in single, the way back, and a network that computes in it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,24 @@ def unhalved(model: onnx.ModelProto) -> onnx.ModelProto:
             values = numpy_helper.to_array(stored[node.input[0]]).astype(kind)
             graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
             graph.node.remove(node)
+    used = {node.domain for node in graph.node}
+    for opset in list(whole.opset_import):  # ONNX Runtime writes all domains that it knows
+        if opset.domain not in used:
+            whole.opset_import.remove(opset)
     read = {name for node in graph.node for name in node.input}
     for item in list(graph.initializer):
         if item.name not in read:
             graph.initializer.remove(item)
     return whole
+
+
+def as_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The network with weights and arithmetic in half precision; pixels and probabilities stay as they are."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    plain = onnx.shape_inference.infer_shapes(unhalved(graph))
+    made: onnx.ModelProto = convert_float_to_float16(plain, keep_io_types=True, op_block_list=["Softmax", "Range"])
+    return made
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZES = (8, 1)
-"""Faces that a compiled network takes at once. OpenVINO 2026.4 computes int8 files of ours wrongly, by 13 years, where the
-number of faces is left open, and rightly where it is fixed (benchmarks/quantize.md); so it is fixed."""
+"""Faces that a compiled network takes at once. Where their number is left open, OpenVINO 2026.4 computes our int8 files
+wrongly, by 13 years, and rightly where it is fixed (benchmarks/quantize.md)."""
 
 Precision = Literal["f32", "bf16"]
 

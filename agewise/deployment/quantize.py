@@ -1,21 +1,11 @@
-"""An exported model -> a smaller and faster file: static int8 calibrated on faces, or float16; refused if it is worse.
-
-int8: weights of convolutions in 8 bits with a scale for each channel, activations in 8 bits with a range for each
-tensor (Jacob et al. 2018). One scale a tensor is what ruins depthwise networks: the channels of a folded depthwise
-layer differ in size by orders of magnitude (Nagel et al. 2019). The first convolution, which reads pixels, and all that
-is computed from pooled features (squeeze-and-excite, head) stay in floating point. How a tensor's range is
-read from the faces is chosen by measurement (`RANGES`).
-"""
+"""An exported model -> a smaller and faster file, int8 calibrated on faces or float16; refused if it answers worse."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,12 +14,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType, quantize_static
 
 from agewise.data.crops import parts, read_batches
 from agewise.data.manifest import ManifestError, check_frame, fingerprint, open_manifest
 from agewise.data.replacing import replacing
-from agewise.deployment.half import halved, unhalved
+from agewise.deployment.half import as_float16
+from agewise.deployment.int8 import RANGES, as_int8
 from agewise.deployment.runtime import KEY, ModelError, OnnxModel
 from agewise.evaluation.evaluate import predict_manifest
 from agewise.evaluation.shift import Limits, Shift, shift
@@ -40,18 +30,6 @@ FACES = 256
 """Faces on which the ranges of int8 are read."""
 FEWEST = 32
 """Fewer faces calibrate nothing."""
-RANGES: dict[str, dict[str, Any]] = {
-    "min-max": {"calibrate_method": CalibrationMethod.MinMax},
-    "99.9 %": {"calibrate_method": CalibrationMethod.Percentile, "extra_options": {"CalibPercentile": 99.9}},
-}
-"""How a range is read from activations: all of them, or their bulk. The one whose ages move least is kept.
-
-Entropy (Migacz 2017) as ONNX Runtime 1.31 does it by default chose the whole range everywhere (benchmarks/quantize.md).
-"""
-QUANTIZED = ("Conv", "Clip", "Relu", "Add")
-"""Operations that work on 8 bits."""
-POOLING = ("ReduceMean", "GlobalAveragePool")
-
 Progress = Callable[[int, int], None]
 
 
@@ -65,7 +43,7 @@ class QuantizeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """Where the file is, bytes of it and of the original, how int8 ranges were read ("" for float16), and its answers."""
+    """Where the file is, bytes of it and of the original, how int8 ranges were read ("": float16), and its answers."""
 
     path: Path
     kind: Kind
@@ -95,8 +73,8 @@ def quantize(
     groups: columns of it; None is sex and ethnicity where they are.
 
     The metadata are the original's, and what was done. A calibration that it carries stays: the limits hold for
-    calibrated answers and their intervals. The original's predictions are kept beside the target while the call lasts, so
-    that one after a kill goes on.
+    calibrated answers and their intervals. The original's predictions are kept beside the target while the call lasts,
+    so that one after a kill goes on.
 
     Raises:
         QuantizeError: the file is worse than the limits allow; nothing is left of it.
@@ -130,7 +108,10 @@ def quantize(
 
 
 def calibration_views(model: OnnxModel, manifest: Path, faces: int = FACES) -> NDArray[np.uint8]:
-    """What a model sees of so many faces of a manifest, evenly spread: (N, S, S, 3). Raises ManifestError below FEWEST."""
+    """What a model sees of so many faces of a manifest, evenly spread: (N, S, S, 3).
+
+    Raises ManifestError below FEWEST.
+    """
     total = open_manifest(manifest, need=["image"]).metadata.num_rows
     wanted = set(np.linspace(0, total - 1, min(faces, total)).astype(int).tolist()) if total else set()
     made: list[NDArray[np.uint8]] = []
@@ -144,55 +125,6 @@ def calibration_views(model: OnnxModel, manifest: Path, faces: int = FACES) -> N
     if count < FEWEST:
         raise ManifestError(f"{manifest}: {count} faces to calibrate on; {FEWEST} or more are needed")
     return np.concatenate(made)
-
-
-def as_int8(graph: onnx.ModelProto, views: NDArray[np.uint8], ranges: str = "min-max") -> onnx.ModelProto:
-    """The network in static int8, its ranges read on views (N, S, S, 3); what stays in float is stored in half."""
-    plain = unhalved(graph)
-    del plain.opset_import[1:]  # ONNX Runtime writes all domains that it knows; the quantiser copies them
-    for number, node in enumerate(plain.graph.node):
-        node.name = node.name or f"node{number}"
-    with tempfile.TemporaryDirectory() as folder, _quiet():
-        file = Path(folder) / "int8.onnx"
-        quantize_static(
-            plain,
-            file,
-            _Views(views),
-            op_types_to_quantize=list(QUANTIZED),
-            nodes_to_exclude=sorted(kept_in_float(plain)),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            **RANGES[ranges],
-        )
-        made = onnx.load(file)
-    return halved(made)
-
-
-def as_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The network with weights and arithmetic in half precision; pixels and probabilities stay as they are."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    with _quiet():
-        plain = onnx.shape_inference.infer_shapes(unhalved(graph))
-        made: onnx.ModelProto = convert_float_to_float16(plain, keep_io_types=True, op_block_list=["Softmax", "Range"])
-    return made
-
-
-def kept_in_float(model: onnx.ModelProto) -> set[str]:
-    """Names of the nodes that stay in floating point: the first convolution, and what is made of pooled features alone."""
-    kept, pooled = set[str](), set[str]()
-    for node in model.graph.node:
-        if node.op_type == "Conv":
-            kept.add(node.name)
-            break
-    constant = {item.name for item in model.graph.initializer} | {""}
-    for node in model.graph.node:
-        inputs = [name for name in node.input if name not in constant]
-        if node.op_type in POOLING or (inputs and all(name in pooled for name in inputs)):
-            kept.add(node.name)
-            pooled.update(node.output)
-    return kept
 
 
 def _write_int8(graph: onnx.ModelProto, views: NDArray[np.uint8], target: Path, threads: int) -> str:
@@ -220,19 +152,6 @@ def _ages(graph: onnx.ModelProto, views: NDArray[np.uint8], threads: int) -> NDA
         return OnnxModel(file, threads).of_views(views).mean
 
 
-class _Views(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Views in batches of a fixed size, as ONNX Runtime reads them."""
-
-    def __init__(self, views: NDArray[np.uint8], batch: int = 16) -> None:
-        size = min(batch, len(views))
-        whole = len(views) // size * size  # its histograms need batches of one shape
-        self._coming: Iterator[dict[str, Any]] = ({"crops": views[at : at + size]} for at in range(0, whole, size))
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch, by the name of the network's input."""
-        return next(self._coming, None)
-
-
 def _check_inputs(model: OnnxModel, target: Path, manifests: Sequence[Path]) -> None:
     """Raises ModelError or ManifestError where it is seen before any work that there will be no file."""
     if "quantized" in model.info:
@@ -247,7 +166,7 @@ def _compared(
     model: OnnxModel, made: OnnxModel, target: Path, manifest: Path, groups: Sequence[str] | None, progress: Progress
 ) -> Shift:
     """What becomes of the answers on a manifest."""
-    folder = target.with_name(f"{target.name}.check")
+    folder = target.with_name(f".{target.name}.check")
     content = fingerprint(model.path)[:8]
     before = folder / f"{content}-{fingerprint(manifest)[:8]}.parquet"
     total = open_manifest(manifest).metadata.num_rows
@@ -274,15 +193,3 @@ def _write_metadata(path: Path, said: dict[str, Any]) -> None:
 def _origin(manifest: Path | None, faces: int, ranges: str) -> dict[str, Any]:
     assert manifest is not None  # as int8 has one
     return {"manifest": manifest.name, "sha256": fingerprint(manifest), "faces": faces, "ranges": ranges}
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantiser's hints and prints are kept from the user, who cannot act on them."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

@@ -15,7 +15,8 @@ WEIGHTS = Path(__file__).parent / "weights" / "blazeface.onnx"
 STRIDES = ((16, 2), (32, 6))
 """Pixels between the anchors of each output, and how many anchors share a place."""
 LEVELS = (256, 512, 1024)
-"""Long sides, in pixels, of the images scanned, coarse to fine; each finds faces of 30 of its pixels and more."""
+"""Long sides, in pixels, of the images scanned, coarse to fine; each finds faces of REACH of its pixels and more."""
+REACH = 30
 CLEAR = 0.8
 """The score of a face that is beyond doubt."""
 FILLED, BORDERS = 0.55, (0.35, 0.8)
@@ -60,13 +61,18 @@ class Detector:
 
     threshold: the lowest score of a face that is reported.
     threads: of ONNX Runtime; 0 is one a core.
+    smallest: pixels of a face's side below which it need not be found: no level is finer than that needs. The finest
+        takes three quarters of the time.
     """
 
-    def __init__(self, threshold: float = 0.55, threads: int = 0) -> None:
+    def __init__(self, threshold: float = 0.55, threads: int = 0, smallest: float = 0.0) -> None:
         if not 0.0 < threshold < 1.0:
             raise ValueError(f"the detection threshold is {threshold}; between 0 and 1 is allowed")
+        if not 0.0 <= smallest < np.inf:
+            raise ValueError(f"the smallest face is {smallest} pixels; 0 or more is allowed")
         self.threshold = threshold
         self.threads = threads
+        self.smallest = smallest
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
@@ -101,23 +107,38 @@ class Detector:
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
         pad = round(border * side * scale)
         padded = np.asarray(cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE), dtype=np.uint8)
-        faces = [face.moved(1 / scale, -pad / scale, -pad / scale) for face in self._pyramid(padded)]
+        faces = [face.moved(1 / scale, -pad / scale, -pad / scale) for face in self._pyramid(padded, scale)]
         return [f for f in faces if 0 < f.box[0] + f.box[2] < 2 * width and 0 < f.box[1] + f.box[3] < 2 * height]
 
-    def _pyramid(self, image: NDArray[np.uint8]) -> list[Face]:
+    def _pyramid(self, image: NDArray[np.uint8], scaled: float = 1.0) -> list[Face]:
+        """Faces of an image, which may be a photo scaled by so much."""
         side = max(image.shape[:2])
         candidates = np.empty((0, 17))
         faces: list[Face] = []
+        finest, shrunk = _finest(image)
+        reach = np.inf
         for level in LEVELS:
             enlarged = level > 1.25 * side
             if (enlarged and len(faces) == 1) or (level > LEVELS[1] and _subject(faces, side) > 0):
                 break
-            candidates = np.concatenate([candidates, self._scan(image, level / side, self.threshold)])
+            if reach <= self.smallest * scaled:
+                break
+            scale = self._scale(level, side, self.smallest * scaled)
+            reach = REACH / scale
+            found = self._scan(finest, scale / shrunk, self.threshold)
+            found[:, :-1] /= shrunk
+            candidates = np.concatenate([candidates, found])
             faces = keep_best(candidates)
         subject = _subject(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
         return [face for face in faces if face.size >= 0.8 * subject or face.score >= CLEAR - 0.05]
+
+    @staticmethod
+    def _scale(level: int, side: int, smallest: float) -> float:
+        """Pixels of a level by those of the image: no more than the smallest face needs, but for the coarsest level."""
+        needed = REACH / smallest if smallest else np.inf
+        return min(level / side, max(LEVELS[0] / side, needed))
 
     def _confirmed(self, image: NDArray[np.uint8], face: Face, clear: list[float]) -> bool:
         """Whether a face is clear, large in its photo, or seen again from nearer, as few of the false ones are.
@@ -167,6 +188,19 @@ class Detector:
             score = 1 / (1 + np.exp(-logits[likely].astype(np.float64)))
             parts.append(np.concatenate([box / scale, keypoints.reshape(-1, 12) / scale, score[:, None]], axis=1))
         return np.concatenate(parts)
+
+
+def _finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """A large image as its finest level, from which the coarser ones are made as well, and how it was scaled.
+
+    Areas of areas are areas: three passes over a photo of 12 megapixels took 80 ms, one takes 28.
+    """
+    height, width = image.shape[:2]
+    scale = LEVELS[-1] / max(height, width)
+    if scale >= 1:
+        return image, 1.0
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
 
 
 def _subject(faces: list[Face], side: int) -> float:

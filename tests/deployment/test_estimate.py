@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -142,3 +143,47 @@ def test_without_rules_every_face_is_judged(estimator: Estimator, portrait: NDAr
     (judged,) = estimator.judge(portrait)
     ((face, age),) = estimator(portrait)
     assert (judged.face.box, judged.age, judged.reason) == (face.box, age, None)
+
+
+def photos_of(portrait: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """One face, none, two, and one."""
+    two = np.concatenate([portrait, portrait[:, ::-1]], axis=1)
+    return [portrait, np.full((120, 160, 3), 128, np.uint8), two, np.ascontiguousarray(portrait[:, ::-1])]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 64])
+def test_faces_of_many_photos_have_the_ages_that_they_have_alone(
+    portrait: NDArray[np.uint8], estimator: Estimator, batch: int
+) -> None:
+    photos = photos_of(portrait)
+    found = list(estimator.many(photos, batch))
+    assert [len(one) for one in found] == [1, 0, 2, 1]
+    for together, photo in zip(found, photos, strict=True):
+        alone = estimator.judge(photo)
+        assert [one.face.box for one in together] == [one.face.box for one in alone]
+        ages, expected = ([astuple(one.age) for one in row if one.age] for row in (together, alone))
+        np.testing.assert_allclose(ages, expected, atol=1e-6)
+
+
+def test_photos_are_read_as_they_are_needed(portrait: NDArray[np.uint8], estimator: Estimator) -> None:
+    read = []
+
+    def photos() -> Iterator[NDArray[np.uint8]]:
+        for number, photo in enumerate(photos_of(portrait)):
+            read.append(number)
+            yield photo
+
+    coming = estimator.many(photos(), batch=3)
+    assert len(next(coming)) == 1
+    assert read == [0, 1, 2]
+    assert [len(one) for one in coming] == [0, 2, 1]
+    assert list(estimator.many([])) == []
+    with pytest.raises(ValueError, match="the batch is 0 faces; at least 1 is needed"):
+        next(estimator.many(photos(), batch=0))
+
+
+def test_rules_hold_for_many_photos(portrait: NDArray[np.uint8], estimator: Estimator) -> None:
+    strict = Estimator(estimator.model, estimator.detector, abstain=Rules(size=120.0, std=1000.0))
+    reasons = [[one.reason for one in row] for row in strict.many(photos_of(portrait))]
+    assert reasons == [[one.reason for one in strict.judge(photo)] for photo in photos_of(portrait)]
+    assert reasons[0] == ["too small: 106 px"]

@@ -74,20 +74,21 @@ def test_a_file_that_answers_otherwise_is_not_left(
 ) -> None:
     target = tmp_path / "a.onnx"
 
-    def spoilt(graph: Any) -> None:
+    def spoilt(graph: Any) -> Any:
         bias = next(item for item in graph.graph.initializer if list(item.dims) == [len(AGES)])
         values = onnx.numpy_helper.to_array(bias).copy()
         values[90] += 8.0
         bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+        return graph
 
     with monkeypatch.context() as patch:
-        patch.setattr("agewise.deployment.export._halve", spoilt)
+        patch.setattr("agewise.deployment.export.halved", spoilt)
         with pytest.raises(ExportError, match=r"a\.onnx: ages differ from the run's by \d+\.\d+ years; 0\.1 is"):
             export(tiny_run, target)
     assert list(tmp_path.iterdir()) == []
     target.write_bytes(b"the earlier one")
     with monkeypatch.context() as patch:
-        patch.setattr("agewise.deployment.export._halve", spoilt)
+        patch.setattr("agewise.deployment.export.halved", spoilt)
         with pytest.raises(ExportError):
             export(tiny_run, target)
     assert target.read_bytes() == b"the earlier one"

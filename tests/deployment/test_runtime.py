@@ -239,3 +239,20 @@ def test_a_calibration_in_the_file_is_applied_to_every_answer(tiny_model: Write)
 def test_a_plain_model_is_one_that_earlier_versions_read(tiny_model: Write) -> None:
     assert OnnxModel(tiny_model(format=1)).calibration is None
     assert (runtime.PLAIN_FORMAT, runtime.FORMAT) == (1, 2)
+
+
+def test_views_and_their_ages_are_those_of_the_faces(tiny_model: Write) -> None:
+    pixels, faces = photo_and_faces()
+    model = OnnxModel(tiny_model(window=[0.45, 0.55, 0.7]))
+    views = model.views(pixels, faces)
+    assert (views.shape, views.dtype) == ((2, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(views[1], align(pixels, faces[1], 32, Window(0.45, 0.55, 0.7)))
+    np.testing.assert_array_equal(model.of_views(views).probs, model.of_faces(pixels, faces).probs)
+    assert model.views(pixels, []).shape == (0, 32, 32, 3)
+
+
+@pytest.mark.parametrize("count", [1, BATCH, 2 * BATCH + 5])
+def test_an_age_does_not_depend_on_the_views_beside_it(tiny_model: Write, count: int) -> None:
+    model, views = OnnxModel(tiny_model()), crops_of(2 * BATCH + 5)
+    alone = np.concatenate([model.of_views(view[None]).probs for view in views[:count]])
+    np.testing.assert_allclose(model.of_views(views[:count]).probs, alone, atol=1e-7)

@@ -128,6 +128,27 @@ def test_thresholds_outside_zero_to_one_are_refused() -> None:
         Detector(threshold=1.0)
 
 
+def test_a_smallest_face_saves_the_finer_levels(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    scan = Detector._scan
+
+    def scanned(self: Detector, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
+        sides.append(round(scale * max(image.shape[:2])))
+        return scan(self, image, scale, threshold)
+
+    monkeypatch.setattr(Detector, "_scan", scanned)
+    crowd = np.concatenate([photo] * 3, axis=1)  # 1536 pixels wide: its faces have 106
+    for smallest, levels in {0.0: [256, 512, 1024], 80.0: [256, 512, 576], 100.0: [256, 461]}.items():
+        sides.clear()
+        assert len(Detector(threads=1, smallest=smallest)(crowd)) == 3
+        assert [side for side in sides if side > 200] == levels
+    sides.clear()
+    Detector(threads=1, smallest=500.0)(crowd)
+    assert {side for side in sides if side > 200} == {256}  # with borders too
+    with pytest.raises(ValueError, match=r"the smallest face is -1\.0 pixels; 0 or more is allowed"):
+        Detector(smallest=-1.0)
+
+
 def test_overlapping_candidates_are_one_face_and_others_their_own() -> None:
     def candidate(x: float, score: float) -> list[float]:
         return [x, 10, x + 40, 50, *[x + 20, 30] * 6, score]

@@ -1,11 +1,11 @@
 """Split-conformal widths by band of predicted age (Vovk 2012; Papadopoulos et al. 2002; Romano et al. 2019).
 
 The score of a face is the factor by which its distribution must be dilated about its median for its interval to reach
-the true age. In each band the ceil((n + 1) level)-th smallest of n scores is taken, which alone would hold for a new face
+the true age. In each band the ceil((n + 1) level)-th smallest of n scores is taken. Alone, it would hold for a new face
 of that band, drawn as these were, with a probability of at least `level`, whatever the model. The factors are then
-blended between the bands' centres, and temperature and map are fitted on the same faces, so the promise is approximate:
-where the error changes abruptly between bands, the edge of one may fall short (docs/calibration.md). None can be made by
-true age, which nobody knows of a new face.
+blended between the bands' centres, and temperature and map are fitted on the same faces, so the promise is
+approximate: where the error changes abruptly between bands, the edge of one may fall short (docs/calibration.md).
+None can be made by true age, which nobody knows of a new face.
 """
 
 from __future__ import annotations
