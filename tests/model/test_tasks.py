@@ -108,6 +108,7 @@ def test_a_task_weighs_in_the_whole_loss(monkeypatch: pytest.MonkeyPatch) -> Non
     known = {"sex": torch.tensor([1, -1]), "looks": torch.tensor([[1.0, 0, 1], [0, float("nan"), 0]])}
     batch = {"weight": torch.tensor([1.0, 2.0]), "target": torch.eye(101)[[20, 60]], "tasks": known}
     batch["group_only"] = torch.zeros(2, dtype=torch.bool)
+    batch["low"] = batch["high"] = torch.full((2,), torch.nan)
     outputs = {"sex": noise(2, 2), "looks": noise(2, 3)}
     raw = noise(2, 101)
     age = functional.cross_entropy(raw, torch.tensor([20, 60]), reduction="none")

@@ -239,7 +239,10 @@ def test_a_head_and_a_loss_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "r.toml"
     path.write_text('name = "a"\n[data]\ntrain = "t"\n[model.backbone]\nname = "test_resnet"\n')
     assert read_recipe(path).folder == Path("runs/a")
-    fits = "these do: corn, distribution, cross-entropy, mean-variance, mean-residue, sord, unimodal, squared-emd"
+    fits = (
+        "these do: corn, distribution, distillation, teacher-bounded, cross-entropy, mean-variance, mean-residue, sord, "
+        "unimodal, squared-emd"
+    )
     losses, heads = ", ".join(LOSSES), ", ".join(HEADS)
     for overrides, text in {
         ("model.head=corn", "loss.name=l2"): f"{path}: recipe: the loss 'l2' does not fit the head 'corn'; {fits}",
