@@ -68,7 +68,7 @@ def quantize(
 ) -> Quantized:
     """Writes a model in int8 or float16, unless its answers are worse than the original's by more than the limits.
 
-    calibrate_on: a manifest whose first `faces`, evenly spread, set the ranges of int8; it needs no labels.
+    calibrate_on: a manifest of which `faces`, evenly spread, set the ranges of int8; it needs no labels.
     check_on: a manifest of known ages or groups, on which both files are compared; none is `calibrate_on`.
     groups: columns of it; None is sex and ethnicity where they are.
 
