@@ -189,6 +189,7 @@ def model_file(model: Path | str | None) -> Path:
 def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # it makes the first two runs of each new batch size slower, and no other faster
     options.log_severity_level = 4  # what fails is raised here in one line, not logged as well
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -78,6 +78,7 @@ class Detector:
     def _session(self) -> onnxruntime.InferenceSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
+        options.enable_mem_pattern = False  # photos differ in shape, and each new one would be paid for twice
         return onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
