@@ -313,6 +313,7 @@ def table(folder: Path) -> None:
         "bands": "\n".join(band_lines(found["pair"])),
         "lost": "\n".join(lost_lines(found["pair"])),
         "students": "\n".join(student_lines(folder)),
+        "passes": passes(folder),
     }
     for key, value in said.items():
         text = text.replace(f"<<{key}>>", value)
@@ -359,6 +360,12 @@ def share_line(title: str, each: list[list[int]]) -> str:
     """Mean share over the seeds, the range of them, and faces of one seed."""
     shares = [100 * hit / of for hit, of in each if of]
     return f"| {title} | {np.mean(shares):.1f} % ({min(shares):.1f} to {max(shares):.1f}) | {each[0][1]} |"
+
+
+def passes(folder: Path) -> str:
+    """How often the students that are there saw each face."""
+    recipes = [json.loads(path.read_text()) for path in sorted((folder / "runs").glob("*/recipe.json"))]
+    return " or ".join(str(n) for n in sorted({recipe["training"]["epochs"] for recipe in recipes})) or "no"
 
 
 def student_lines(folder: Path) -> list[str]:

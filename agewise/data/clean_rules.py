@@ -56,6 +56,16 @@ class Rule(Settings):
         return self.reads.format(**row, value=value)
 
 
+class AtLeast(Rule):
+    """Rules of what must reach a threshold."""
+
+    least: float
+
+    def gravity(self, values: Values) -> Values:
+        """What each value (N,) lacks."""
+        return self.least - values
+
+
 class Unreadable(Rule):
     """Pictures that cannot be opened; needs column `sharpness`, which `clean` measures."""
 
@@ -87,7 +97,7 @@ class Faces(Rule):
         return np.maximum(values - self.most, self.least - values)
 
 
-class Score(Rule):
+class Score(AtLeast):
     """Faces that the detector is not sure of."""
 
     needs = (("score",),)
@@ -100,12 +110,8 @@ class Score(Rule):
         """The detector's score, 0..1."""
         return numbers(rows, "score")
 
-    def gravity(self, values: Values) -> Values:
-        """What the score lacks."""
-        return self.least - values
 
-
-class Size(Rule):
+class Size(AtLeast):
     """Faces of few pixels."""
 
     needs = (("box",),)
@@ -120,12 +126,8 @@ class Size(Rule):
         corners = np.array(boxes, dtype=np.float64).reshape(-1, 4)
         return np.asarray((corners[:, 2:] - corners[:, :2]).min(axis=1), dtype=np.float64)
 
-    def gravity(self, values: Values) -> Values:
-        """What the side lacks."""
-        return self.least - values
 
-
-class Sharpness(Rule):
+class Sharpness(AtLeast):
     """Blurred faces; needs column `sharpness`, which `clean` measures."""
 
     needs = (("image",),)
@@ -137,10 +139,6 @@ class Sharpness(Rule):
     def measure(self, rows: pa.Table) -> Values:
         """`agewise.faces.quality.sharpness` of the crop."""
         return numbers(rows, "sharpness")
-
-    def gravity(self, values: Values) -> Values:
-        """What the sharpness lacks."""
-        return self.least - values
 
 
 class Range(Rule):
@@ -198,7 +196,7 @@ class Birthday(Rule):
         return np.where(known, ~whole, np.nan).astype(np.float64)
 
 
-class Unborn(Rule):
+class Unborn(AtLeast):
     """Photos taken before the birth: columns `photo_year` and `birth`."""
 
     needs = (("birth", "photo_year"),)
@@ -210,10 +208,6 @@ class Unborn(Rule):
     def measure(self, rows: pa.Table) -> Values:
         """Calendar years from birth to photo."""
         return numbers(rows, "photo_year") - births(rows)[0]
-
-    def gravity(self, values: Values) -> Values:
-        """Years too few."""
-        return self.least - values
 
 
 class Dates(Rule):

@@ -17,7 +17,7 @@ from onnx import helper
 from torch import Tensor, nn
 
 from agewise.ages import AGES, LEVEL
-from agewise.data.manifest import check_frame, fingerprint, read_manifest
+from agewise.data.manifest import check_frame, fingerprint, metadata, read_manifest
 from agewise.data.replacing import check_place, replacing
 from agewise.deployment.half import halved
 from agewise.deployment.runtime import FORMAT, KEY, PLAIN_FORMAT, ModelError, OnnxModel
@@ -131,6 +131,8 @@ def calibrate(
     _check_labels(manifest, model.frame, model.margin, checked_levels(levels))
     graph = onnx.load(model.path)
     predictions = target.with_name(f".{target.name}.predictions.parquet")
+    if predictions.exists() and metadata(predictions).get("step") != "predict":
+        raise ModelError(f"{predictions}: in the way, and no predictions of ours; move it elsewhere")
     calibration = _fitted(model, manifest, predictions, levels, style, progress)
     with replacing(target) as partial:
         _write_calibrated(graph, model.info, calibration, partial)

@@ -132,3 +132,12 @@ def test_parts_that_another_process_took_away_are_not_joined_without_a_word(tmp_
     with pytest.raises(ManifestError, match="parts are gone; another process writes"):
         other.join({})
     assert pq.read_table(target)["x"].to_pylist() == [1]
+
+
+def test_what_others_put_among_the_parts_is_not_deleted(target: Path) -> None:
+    strange = target.with_name(f"{target.name}.parts") / "mine.txt"
+    strange.parent.mkdir(parents=True)
+    strange.write_text("kept")
+    with pytest.raises(ManifestError, match=r"holds mine.txt, which is no part of ours; move it elsewhere"):
+        Shards(target, PLAN)
+    assert strange.read_text() == "kept"

@@ -184,6 +184,15 @@ def test_a_killed_calibration_goes_on(
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
+def test_a_file_of_others_in_the_way_of_the_predictions_is_kept(
+    tiny_model: Write, labelled: Path, tmp_path: Path
+) -> None:
+    foreign = write_manifest(pa.table({"age": [1.0]}), tmp_path / ".a.onnx.predictions.parquet")
+    with pytest.raises(ModelError, match="in the way, and no predictions of ours"):
+        calibrate(tiny_model(), labelled, tmp_path / "a.onnx")
+    assert read_manifest(foreign)["age"].to_pylist() == [1.0]
+
+
 def test_an_export_may_be_calibrated_at_once(tiny_run: Path, labelled: Path, faces_of: Write, tmp_path: Path) -> None:
     made = export(tiny_run, tmp_path / "a.onnx", calibrate_on=labelled)
     model = OnnxModel(made.path)
