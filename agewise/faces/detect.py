@@ -23,6 +23,8 @@ FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 DOMINANT = 0.25
 """The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
+NEAR = 0.35
+"""The share from which it is so near that the middle level is left out too."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
@@ -119,8 +121,7 @@ class Detector:
         finest, shrunk = _finest(image)
         reach = np.inf
         for level in LEVELS:
-            enlarged = level > 1.25 * side
-            if (enlarged and len(faces) == 1) or (level > LEVELS[1] and _subject(faces, side) > 0):
+            if _enough(faces, level, side):
                 break
             if reach <= self.smallest * scaled:
                 break
@@ -202,6 +203,15 @@ def _finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
         return image, 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
+
+
+def _enough(faces: list[Face], level: int, side: int) -> bool:
+    """Whether that level, of a photo of that long side, would add little but false faces to what was found before."""
+    enlarged = level > 1.25 * side
+    if enlarged and faces and (len(faces) == 1 or min(face.score for face in faces) >= CLEAR):
+        return True
+    subject = _subject(faces, side)
+    return subject > NEAR * side or (level > LEVELS[1] and subject > 0)
 
 
 def _subject(faces: list[Face], side: int) -> float:

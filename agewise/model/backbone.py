@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from agewise.data.settings import Settings, SettingsError
 from agewise.model import mivolo, swinface
 from agewise.model.mivolo import MiVOLO
+from agewise.model.narrowing import narrow
 from agewise.model.students import STUDENTS
 from agewise.model.swinface import SwinFace
 
@@ -25,6 +26,7 @@ class BackboneSettings(Settings):
     name: str = Field(description="of a student of the paper, mivolo_*, swinface_*, or any name that timm knows")
     weights: str | None = Field(default=None, description="a safetensors file, or `timm` to fetch timm's own")
     options: dict[str, str | int | float | bool] = Field(default={}, description="arguments of the network's making")
+    width: float = Field(default=1.0, gt=0, le=1, description="share of each layer's filters, the strongest, that stay")
     colours: Literal["RGB", "BGR"] = "RGB"
     mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     scale: tuple[float, float, float] = (58.395, 57.12, 57.375)
@@ -95,6 +97,8 @@ def build(
         raise SettingsError(f"backbone: {settings.name}: {error}") from error
     if pretrained and settings.weights and not fetch:
         load_weights(network, Path(settings.weights))
+    if settings.width < 1:
+        narrow(network, settings.width)
     return network
 
 

@@ -25,6 +25,7 @@ from agewise.data.replacing import replacing
 from agewise.data.settings import SettingsError, check
 from agewise.model.age_model import GIVEN, AgeModel, ModelSettings
 from agewise.model.heads import HEADS
+from agewise.model.narrowing import narrow
 from agewise.model.tasks import TaskSettings
 from agewise.training.config import Recipe
 
@@ -44,10 +45,15 @@ def load_run(folder: Path | str) -> AgeModel:
 def start_from(folder: Path | str, model: AgeModel) -> None:
     """Gives a model the weights of a run: all of the backbone; the head and each task if they are the same ones.
 
+    A model that is narrower takes the strongest filters of the run's.
+
     Raises SettingsError where the run is not there, not finished, or of another backbone.
     """
     run = Path(folder)
+    width = model.settings.backbone.width
     state, own = _weights(run), model.state_dict()
+    if width < _recipe(run).model.backbone.width == 1:
+        state = _narrowed(run, width)
     anew = _others(_recipe(run).model, model.settings)
     fits = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     fits = {name: value for name, value in fits.items() if not name.startswith(anew)}
@@ -55,6 +61,18 @@ def start_from(folder: Path | str, model: AgeModel) -> None:
     if missing:
         raise SettingsError(f"training.start: the run {run} has another backbone: no {missing[0]} of this shape in it")
     model.load_state_dict(fits, strict=False)
+
+
+def _narrowed(run: Path, width: float) -> dict[str, torch.Tensor]:
+    """The weights of a run whose network is as wide as it was made, after `narrow`."""
+    wide = load_run(run)
+    before = wide.backbone.features
+    kept = narrow(wide.backbone.network, width)
+    inside = {name for name in wide.state_dict() if name.startswith("backbone.")}
+    return {
+        name: value if name in inside or value.ndim < 2 or value.shape[-1] != before else value[..., kept]
+        for name, value in wide.state_dict().items()
+    }
 
 
 def _others(earlier: ModelSettings, now: ModelSettings) -> tuple[str, ...]:
