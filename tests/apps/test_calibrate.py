@@ -16,7 +16,7 @@ Write = Callable[..., Path]
 
 
 def agewise(*arguments: Path | str) -> Result:
-    return CliRunner().invoke(cli.app, [*map(str, arguments)])
+    return CliRunner().invoke(cli.application(), [*map(str, arguments)])
 
 
 @pytest.fixture(scope="module")

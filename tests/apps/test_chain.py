@@ -16,7 +16,6 @@ import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from agewise.apps.cli import main
 from agewise.data.manifest import metadata, read_manifest, write_manifest
 
 Run = Callable[..., tuple[int, str, str]]
@@ -51,21 +50,6 @@ scale = [1.6, 1.6, 1.6]
 name = "age"
 kind = "years"
 """
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command line here, and gives back its exit code and what it printed, also below Python."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["agewise", *map(str, words)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capfd.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

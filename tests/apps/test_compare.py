@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from agewise.apps.cli import app, main
-from agewise.apps.compare import compare
 from agewise.deployment.runtime import OnnxModel
 from agewise.evaluation.evaluate import predict_manifest
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    if compare not in [command.callback for command in app.registered_commands]:
-        monkeypatch.setattr(app, "registered_commands", list(app.registered_commands))
-        app.command()(compare)
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["agewise", *map(str, words)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        out, err = capfd.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")
