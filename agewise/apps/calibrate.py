@@ -23,7 +23,8 @@ def calibrate(
     recalibrate: Annotated[
         str | None,
         typer.Option(
-            metavar="STYLE", help="Also move the ages: expected (least squared error) or response (no bias at any age)."
+            metavar="STYLE",
+            help="Also move the ages: expected (least squared error), response (no bias at any age) or old (none of the old).",
         ),
     ] = None,
     threads: Threads = 0,

@@ -17,10 +17,10 @@ from agewise.model.calibration.axis import Warp
 from agewise.model.calibration.calibration import Calibration, Origin, tempered
 from agewise.model.calibration.conformal import checked_levels, fewest_faces, fit_spread
 from agewise.model.calibration.temperature import FEWEST, fit_temperature
-from agewise.model.calibration.warp import expected_warp, response_warp
+from agewise.model.calibration.warp import expected_warp, old_warp, response_warp
 from agewise.teachers.recalibrate import fit_response
 
-Style = Literal["expected", "response"]
+Style = Literal["expected", "response", "old"]
 """What a map of the ages aims at: the least squared error, or no bias at any age (`agewise.model.calibration.warp`)."""
 
 LABELS = ("age", "age_low", "age_high")
@@ -116,4 +116,5 @@ def true_ages(ages: AgeDistribution, known: Labelled) -> AgeDistribution:
 def _warp(ages: AgeDistribution, known: Labelled, style: Style) -> Warp:
     if style == "expected":
         return expected_warp(ages, true_ages(ages, known).mean)
-    return response_warp(fit_response(ages.mean, known.probs).mean)
+    answer = fit_response(ages.mean, known.probs).mean
+    return old_warp(answer) if style == "old" else response_warp(answer)

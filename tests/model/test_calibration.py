@@ -23,7 +23,7 @@ from agewise.model.calibration.conformal import (
     fit_spread,
 )
 from agewise.model.calibration.temperature import fit_temperature
-from agewise.model.calibration.warp import KNOTS, expected_warp, response_warp
+from agewise.model.calibration.warp import KNOTS, expected_warp, old_warp, response_warp
 
 Floats = NDArray[np.float64]
 
@@ -204,6 +204,17 @@ def test_the_response_map_undoes_the_response() -> None:
     flat = response_warp(np.full(len(AGES), 40.0))
     assert np.diff(flat.meant).min() > 0
     assert (np.diff(flat.meant) / np.diff(KNOTS)).max() <= 5 + 1e-9
+
+
+def test_the_map_of_the_old_moves_no_other() -> None:
+    answer = np.where(AGES < 40, AGES + 3, 43 + 0.6 * (AGES - 40))
+    warp = old_warp(answer)
+    assert warp.mapped(np.array([5.0, 20.0, 40.0])) == pytest.approx([5, 20, 40])
+    assert warp.mapped(np.array([60.0, 67.0, 70.0])) == pytest.approx(
+        response_warp(answer).mapped(np.array([60.0, 67.0, 70.0]))
+    )
+    assert warp.mapped(np.array([67.0]))[0] == pytest.approx(80.0, abs=1.0)
+    assert 50 < warp.mapped(np.array([50.0]))[0] < response_warp(answer).mapped(np.array([50.0]))[0]
 
 
 def example() -> Calibration:

@@ -1,10 +1,11 @@
-"""The map of a model's ages to the ages that are meant, fitted on labelled faces: two aims that exclude each other.
+"""The map of a model's ages to the ages that are meant, fitted on labelled faces: aims that exclude each other.
 
 `expected` makes the mean squared error least: the map whose mapped distributions have means nearest to the true ages of
 the faces it is fitted on. Like every regression of the truth on the prediction it shrinks towards the ages that are
 frequent there: the very young are still read too old and the very old too young, and another mix of ages wants another
 map. `response` undoes what the model does to people of each age instead: it maps the mean answer to people of age a
 back to a. No age is then read too old or too young on average, whatever the mix, and the error grows for it.
+`old` does the latter for the old alone, whom every model that saw few of them reads far too young.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ STIFFNESS = 1.0
 """Weight, a face, of the squared bends of the map in years per year."""
 FACES_OF_IDENTITY = 10.0
 """How many faces' worth each knot is held where it is: what no face has seen stays as it was."""
+KNEES = (45.0, 60.0)
+"""Answers in years between which `old_warp` begins."""
 GENTLEST, STEEPEST = 0.2, 5.0
 """The least and the greatest slope, so that nobody's distribution collapses or is torn apart."""
 
@@ -47,6 +50,13 @@ def response_warp(answer: Floats) -> Warp:
     rising = np.maximum.accumulate(answer) + 1e-6 * AGES
     back = np.interp(KNOTS, rising, AGES)
     return _warp(back)
+
+
+def old_warp(answer: Floats) -> Warp:
+    """`response_warp` for answers from the later of KNEES on, none before the earlier, in between in proportion."""
+    whole = np.asarray(response_warp(answer).meant)
+    share = np.clip((KNOTS - KNEES[0]) / (KNEES[1] - KNEES[0]), 0.0, 1.0)
+    return _warp(KNOTS + share * (whole - KNOTS))
 
 
 def _warp(values: Floats) -> Warp:
