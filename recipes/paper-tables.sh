@@ -5,8 +5,7 @@
 # and so on for the four other networks. More of your own: recipes/paper-tables.sh --model base=base
 # --manifest mine=mine.parquet; earlier reports of agewise evaluate and robustness are models too. A second call resumes.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export PATH="$PWD/.venv/bin:$PATH"
+export PATH="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/.venv/bin:$PATH"
 runs=${RUNS:-runs}
 words=()
 

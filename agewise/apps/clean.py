@@ -30,6 +30,9 @@ def clean(
 
     chosen = read_rules(settings or [])
     names = None if rules is None else [name.strip() for name in rules.split(",") if name.strip()]
+    for setting in settings or []:
+        if names is not None and (rule := setting.partition(".")[0].strip()) not in names:
+            raise ValueError(f"--set {setting}: the rule {rule} is not applied; --rules names {', '.join(names)}")
     if report is not None:
         check_place(report / "clean.html")
     with progress("faces") as step:

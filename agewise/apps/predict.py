@@ -75,6 +75,10 @@ def predict(
     """
     if bool(photos) == (video is not None):
         raise typer.BadParameter("give either photos or --video")
+    if every != 1 and video is None:
+        raise typer.BadParameter("--every is of --video")
+    if smallest and video is not None:
+        raise typer.BadParameter("--smallest is of photos")
     if video is not None:
         from agewise.apps.video import predict_video
 

@@ -56,12 +56,16 @@ def ablate(
     if not isinstance(named.predictor, Ensemble) or len(named.predictor.members) < 2:
         raise ValueError(f"{teacher}: not an ensemble, so there is nothing to take apart")
     check_frame(manifest, named.frame, named.margin)
+    page = out / "ablation.md"
+    title = f"# What each part of {named.name} adds"
+    if page.exists() and not page.read_text(encoding="utf-8").startswith(f"{title}\n"):
+        raise ValueError(f"{page} is of another teacher; name another folder")
     with progress("faces") as step:
         files = predict_steps(named.predictor, manifest, out, name=named.name, batch=batch, progress=step)
     found = ablation(files)
     facts = [f"Teacher {named.name}: {', '.join(named.predictor.names)}; views {', '.join(named.predictor.views)}"]
-    text = markdown(f"What each part of {named.name} adds", facts, list(tables(found)))
-    with replacing(out / "ablation.md") as partial:
+    text = markdown(title.removeprefix("# "), facts, list(tables(found)))
+    with replacing(page) as partial:
         partial.write_text(text, encoding="utf-8")
     print(text)
-    print(", ".join(str(path) for path in [*files, out / "ablation.md"]))
+    print(", ".join(str(path) for path in [*files, page]))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from agewise.ages import OLDEST
 from agewise.data.label_checks import SMALLEST
@@ -88,6 +88,12 @@ class Faces(Rule):
     least: int = Field(default=1, ge=0)
     most: int = Field(default=1, ge=1)
 
+    @model_validator(mode="after")
+    def _some_are_allowed(self) -> Faces:
+        if self.least > self.most:
+            raise ValueError(f"least is {self.least} and most {self.most}: no photo has so many faces")
+        return self
+
     def measure(self, rows: pa.Table) -> Values:
         """Faces that the detector found in the photo."""
         return numbers(rows, "faces")
@@ -150,6 +156,12 @@ class Range(Rule):
     reads = "{value:g} years outside"
     youngest: float = Field(default=1.0, ge=0, le=OLDEST)
     oldest: float = Field(default=100.0, ge=0, le=OLDEST)
+
+    @model_validator(mode="after")
+    def _some_are_allowed(self) -> Range:
+        if self.youngest > self.oldest:
+            raise ValueError(f"youngest is {self.youngest:g} and oldest {self.oldest:g}: nobody is of that age")
+        return self
 
     def measure(self, rows: pa.Table) -> Values:
         """Years outside the range, below 0 inside; OLDEST for a label that cannot be."""

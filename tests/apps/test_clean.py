@@ -61,3 +61,18 @@ def test_a_damaged_manifest_is_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"no parquet")
     code, _, err = run("clean", tmp_path / "x.parquet", "--out", tmp_path / "c.parquet")
     assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--rules", "score", "--set", "range.oldest=90"], "--set range.oldest=90: the rule range is not applied"),
+        (["--set", "range.oldest=0.5"], "youngest is 1 and oldest 0.5: nobody is of that age"),
+        (["--set", "faces.least=3"], "least is 3 and most 1: no photo has so many faces"),
+    ],
+)
+def test_thresholds_that_make_no_sense(run: Run, faces: Path, tmp_path: Path, words: list[str], line: str) -> None:
+    code, _, err = run("clean", faces, "--out", tmp_path / "c.parquet", *words)
+    assert code == 2
+    assert line in err
+    assert not (tmp_path / "c.parquet").exists()
