@@ -14,7 +14,7 @@ from agewise.data.crops import parts, read_batches
 from agewise.data.manifest import numbers
 from agewise.evaluation.page import png
 from agewise.evaluation.paper.measuring import Measured
-from agewise.evaluation.paper.published import Published
+from agewise.evaluation.published import Published
 from agewise.metrics import Floats
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from agewise.evaluation.groups import Estimate
 from agewise.evaluation.page import Table
-from agewise.evaluation.paper.published import Cell
+from agewise.evaluation.published import Cell
 
 NO_DATA, NO_MODEL, NOTHING = "no data given", "no model given", "-"
 """Why nothing was measured in a cell; the last one: there is no such cell."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from agewise.data.manifest import ManifestError
 from agewise.evaluation.groups import Score
-from agewise.evaluation.paper.published import read_published
 from agewise.evaluation.protocols.outcome import Outcome, Tested
 from agewise.evaluation.protocols.run import PLAIN, How, run
 from agewise.evaluation.protocols.settings import read_protocol
 from agewise.evaluation.protocols.sources import Source, cells_of, said_of
+from agewise.evaluation.published import read_published
 from agewise.evaluation.robustness.cells import CLEAN, STEP
 from agewise.evaluation.robustness.scores import ALL, Robustness, robustness
 from agewise.evaluation.stats import Stats, stats

@@ -9,7 +9,7 @@ from itertools import pairwise
 from agewise.evaluation.corruptions import CORRUPTIONS
 from agewise.evaluation.paper.grid import NO_DATA, NO_MODEL
 from agewise.evaluation.paper.measuring import CORRUPTED, Corrupted, Measured
-from agewise.evaluation.paper.published import Order, Published, rests
+from agewise.evaluation.published import Order, Published, rests
 
 
 @dataclass(frozen=True, slots=True)

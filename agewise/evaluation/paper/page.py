@@ -16,8 +16,8 @@ from agewise.evaluation.paper.figures import figure1, figure4
 from agewise.evaluation.paper.grid import Grid, notes_of, to_plain, to_table
 from agewise.evaluation.paper.measuring import CORRUPTED, Measured
 from agewise.evaluation.paper.orders import order_rows, sum_rows, sums, verdicts
-from agewise.evaluation.paper.published import Published, read_published
 from agewise.evaluation.paper.tables import grids
+from agewise.evaluation.published import Published, read_published
 
 TITLE = "Greco et al. (2021): its tables and figures, published and here"
 

@@ -8,7 +8,7 @@ from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS
 from agewise.evaluation.groups import Estimate
 from agewise.evaluation.paper.grid import NO_DATA, NO_MODEL, Entry, Grid
 from agewise.evaluation.paper.measuring import CORRUPTED, Corrupted, Measured
-from agewise.evaluation.paper.published import UNKNOWN, Cell, DataSet, Published, Row
+from agewise.evaluation.published import UNKNOWN, Cell, DataSet, Published, Row
 from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.scores import ALL
 from agewise.evaluation.stats import GROUPS, by_group

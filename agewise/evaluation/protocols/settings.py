@@ -11,8 +11,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from agewise.data.settings import Settings, SettingsError, read_settings
+from agewise.evaluation import published as paper
 from agewise.evaluation.corruptions.profiles import Profile
-from agewise.evaluation.paper import published as paper
 from agewise.evaluation.robustness.scores import ALL
 
 FOLDER = Path(__file__).parent

@@ -11,27 +11,13 @@ from agewise.data.replacing import replacing
 from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, SEVERITIES
 from agewise.evaluation.groups import CONFIDENCE, Estimate, Score
 from agewise.evaluation.page import Table, markdown, png
+from agewise.evaluation.published import UNKNOWN, read_published
 from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.figure import heat_map
 from agewise.evaluation.robustness.scores import ALL, METRICS, SHARES, Robustness
 
-NETWORKS = ("teacher", "SENet", "VGG", "DenseNet", "MN3-Large", "MN3-Small")
-PUBLISHED: dict[str, tuple[str, ...]] = {
-    CLEAN: ("about 5.4", "5.58", "5.58", "5.88", "5.65", "5.69"),
-    "defocus_blur": ("18.53", "", "", "16.19", "", ""),
-    "zoom_blur": ("", "6.42", "6.42", "", "", ""),
-    "motion_blur": ("", "", "11.27", "", "", ""),
-    "contrast_plus": ("", "6.20", "", "", "", ""),
-    "contrast_minus": ("", "5.91", "", "", "", ""),
-    "brightness_plus": ("", "6.23", "", "", "", ""),
-    "brightness_minus": ("", "6.21", "", "", "", ""),
-    "spatter": ("11.28", "", "", "", "", "8.91"),
-    "blur": ("", "10.35", "10.33", "10.83", "11.39", "10.41"),
-    "noise": ("", "6.96", "7.25", "7.33", "7.95", "7.59"),
-    "digital": ("", "6.71", "6.94", "6.93", "6.83", "6.67"),
-    ALL: ("8.07", "7.87", "8.03", "8.19", "8.40", "7.96"),
-}
-"""MAE in years on LFW+C of NETWORKS, trained on VMAGE, as far as known: Greco et al. (2021) and its released charts."""
+NETWORKS = ("teacher", "senet-vmage", "vgg-vmage", "densenet-vmage", "mn3-large-vmage", "mn3-small-vmage")
+"""Whose mean absolute errors on LFW+C stand beside ours, as far as Greco et al. (2021) publish them."""
 
 
 def write_robustness(found: Robustness, folder: Path) -> list[Path]:
@@ -135,7 +121,14 @@ def _by_severity(scores: Sequence[Score], metric: str) -> list[str]:
 
 
 def _published(title: str) -> list[str]:
-    return [value or "unknown" for value in PUBLISHED.get(title, ("",) * len(NETWORKS))]
+    """The cells of a kind of corruption, or of clean faces, by network; some are not known."""
+    data_set, metric = ("lfw-plus", "mae") if title == CLEAN else ("lfw-plus-c", title)
+    rows = [read_published().row(name) for name in NETWORKS]
+    cells = [UNKNOWN if row is None else row.cell(data_set, metric) for row in rows]
+    return [
+        "unknown" if cell.value is None else f"about {cell.value:g}" if cell.about else f"{cell.value:.2f}"
+        for cell in cells
+    ]
 
 
 def _shown(one: Estimate | None, metric: str = "") -> str:

@@ -18,8 +18,8 @@ from agewise.evaluation.paper.grid import Entry, Grid, here_text, published_text
 from agewise.evaluation.paper.measuring import Entrant, Measured, measure
 from agewise.evaluation.paper.orders import sums, verdicts
 from agewise.evaluation.paper.page import tables, write_paper
-from agewise.evaluation.paper.published import Cell, read_published
 from agewise.evaluation.paper.tables import grids
+from agewise.evaluation.published import Cell, read_published
 from agewise.evaluation.robustness.cells import predict_cells
 
 SAID = read_published()

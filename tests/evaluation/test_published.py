@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from agewise.evaluation.corruptions import CORRUPTIONS
-from agewise.evaluation.paper.published import Cell, Row, read_published, rests
 from agewise.evaluation.protocols.settings import names, read_protocol
+from agewise.evaluation.published import Cell, Row, read_published, rests
 from agewise.evaluation.robustness.scores import ALL
 from agewise.evaluation.stats import GROUPS
 
