@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole story of the bundled model, from pictures to one ONNX file. About two hours on two cores; a second call
-# resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from.
+# The whole story of the bundled models, from pictures to ONNX files. About two and a half hours on two cores; a second
+# call resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -13,17 +13,25 @@ for set in fairface-train fairface-val utkface-dev; do
 done
 
 # Two outside networks say how old each face is; their answers are put right per age and kept within the known groups.
-agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair.toml --out work/fairface-train.raw.parquet
-agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 2.5 \
+agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair-mirrored.toml \
+  --out work/fairface-train.raw.parquet
+agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
   --out work/fairface-train.soft.parquet --response work/pair.response.json
 
-# A student learns these distributions and becomes one file.
-agewise train recipes/base.toml
-agewise export runs/base --licence Apache-2.0 --calibrate-on work/fairface-val.parquet \
-  --out agewise/deployment/models/base.onnx
+# A student learns these distributions, a narrower one begins where it ended, and each becomes a file: its intervals and
+# the ages of the old are set on faces that neither has seen; the small one goes on to int8.
+models=agewise/deployment/models
+for name in base small; do
+  agewise train "recipes/$name.toml"
+  agewise export "runs/$name" --licence Apache-2.0 --out "work/$name.plain.onnx"
+  agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate old --out "work/$name.onnx"
+done
+cp work/base.onnx "$models/base.onnx"
+agewise quantize work/small.onnx --calibrate-on work/fairface-train.parquet --check-on work/fairface-val.parquet \
+  --out "$models/small.onnx"
 
 # What it is worth, beside its teachers, on faces that it has not seen.
-for model in base recipes/teachers/faceapi.toml recipes/teachers/faceres.toml recipes/teachers/pair.toml; do
+for model in base small recipes/teachers/faceapi.toml recipes/teachers/faceres.toml recipes/teachers/pair.toml; do
   for set in fairface-val utkface-dev; do
     agewise evaluate "$model" "work/$set.parquet" --out "work/reports/$(basename "$model" .toml)-$set"
   done
