@@ -38,6 +38,7 @@ COMMANDS = {
     "calibrate": "calibrate",
     "quantize": "quantize",
     "benchmark": "benchmark",
+    "card": "card",
 }
 """The verbs in the order of `agewise --help`, and where each is: a module beside this one, and in it a function of that
 name (or the one after the colon), or an application with verbs of its own. What is heavy they import when called."""
