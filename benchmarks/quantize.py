@@ -30,7 +30,7 @@ from agewise.deployment.int8 import Views, as_int8, quiet
 from agewise.deployment.openvino import OpenVinoSession, Precision
 from agewise.deployment.quantize import calibration_views
 from agewise.deployment.runtime import KEY, OnnxModel, model_file
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.shift import Limits, PartShift, Shift, shift
 
 HERE = Path(__file__).parent

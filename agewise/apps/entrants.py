@@ -68,8 +68,8 @@ def models_of(
 def entrants_of(words: Sequence[Word], manifests: Mapping[str, Path], threads: int) -> dict[str, Entrant]:
     """Models of the paper's tables by name; the words of one name are one model on different data sets."""
     from agewise.evaluation.paper.measuring import Entrant
-    from agewise.evaluation.paper.published import read_published
     from agewise.evaluation.protocols.settings import read_protocol
+    from agewise.evaluation.published import read_published
 
     said = read_published()
     found: dict[str, Entrant] = {}

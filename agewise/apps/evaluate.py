@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from agewise.ages import Decision
-from agewise.apps.chain import Threads, progress
+from agewise.apps.chain import progress
+from agewise.apps.robustness import OnRay, opener
 
 if TYPE_CHECKING:
     from agewise.apps.models import Named
@@ -33,7 +35,7 @@ def evaluate(
     groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = GROUPS,
     decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
-    threads: Threads = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Of a network; 0 is one a core, with --ray one.")] = 0,
     protocol: Annotated[
         str | None, typer.Option(help="lap-2016, adience, lfw-plus, ..., paper-tables, or a TOML file.")
     ] = None,
@@ -52,7 +54,14 @@ def evaluate(
     ] = None,
     corruptions: Annotated[bool, typer.Option(help="On 13 x 5 corruptions too; no picture is written.")] = False,
     limit: Annotated[int | None, typer.Option(help="Of corruptions: so many faces, evenly spread.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Of corruptions: processes, each with one thread.")] = 1,
+    ray: OnRay = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of corruptions: processes of one thread; with --ray: how many, 0 is as many as there are cores for.",
+        ),
+    ] = 0,
     robustness: Annotated[Path | None, typer.Option(help="A folder of agewise robustness, for the report.")] = None,
     faces: Annotated[bool, typer.Option(help="With pictures of people, such as the worst faces, in the page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -64,21 +73,32 @@ def evaluate(
     if protocol is not None:
         from agewise.apps.protocol import Options, evaluate_by
 
-        beside = {"--corruptions": corruptions, "--robustness": robustness, "--limit": limit}
+        beside = {"--corruptions": corruptions, "--robustness": robustness, "--limit": limit, "--ray": ray}
         beside |= {"--groups": groups != GROUPS, "--decision": decision != "mean"}
         if wrong := [name for name, given in beside.items() if given]:
             raise ValueError(f"{wrong[0]} is not for a protocol, which says itself what is done")
-        options = Options(out, batch, threads, workers, faces, as_json)
+        options = Options(out, batch, threads, workers or 1, faces, as_json)
         evaluate_by(protocol, model, models or [], manifest, manifests or [], options)
         return
     if models or manifests:
         raise ValueError("--model and --manifest go with --protocol; without one, evaluate MODEL MANIFEST")
     if model is None or manifest is None:
         raise ValueError("evaluate needs a MODEL and a MANIFEST; with --protocol they may be options")
-    under = _Under(corruptions, limit, workers, robustness)
-    named, columns, rule = _named(model, manifest, threads), _words(groups), _decision(decision)
-    report, found, folder = _scored(model, named, manifest, out, columns, rule, batch, under)
+    under, how = _Under(corruptions, limit, robustness), _How(batch, threads, ray, workers)
+    under.check(how)
+    named, columns, rule = _named(model, manifest, how), _words(groups), _decision(decision)
+    report, found, folder = _scored(model, named, manifest, out, columns, rule, under, how)
     _say(report, found, folder, manifest if faces else None, as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How a model is asked: faces at a time, threads (0: one a core), the cluster, and workers there or processes."""
+
+    batch: int
+    threads: int
+    ray: str | None
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +107,22 @@ class _Under:
 
     made: bool
     limit: int | None
-    workers: int
     given: Path | None
 
-    def __post_init__(self) -> None:
+    def check(self, how: _How) -> None:
+        """Raises ValueError for options that do not go together."""
         if self.made and self.given is not None:
             raise ValueError("--corruptions makes what --robustness names; give one of them")
-        if not self.made and (self.limit is not None or self.workers > 1):
-            raise ValueError("--limit and --workers are for --corruptions")
+        if not self.made and (self.limit is not None or (how.workers > 1 and not how.ray)):
+            raise ValueError("--limit and --workers are for --corruptions, and --workers for --ray")
 
 
-def _named(model: str, manifest: Path, threads: int) -> Named:
+def _named(model: str, manifest: Path, how: _How) -> Named:
     """The model, whose frame is the manifest's."""
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
 
-    named = open_model(model, threads)
+    named = open_model(model, how.threads or (1 if how.ray else 0))
     check_frame(manifest, named.frame, named.margin)
     return named
 
@@ -114,40 +134,61 @@ def _scored(
     out: Path | None,
     groups: list[str],
     rule: Decision,
-    batch: int,
     under: _Under,
+    how: _How,
 ) -> tuple[Report, Robustness | None, Path]:
     """The clean score, the one under corruptions if asked for, and the folder that holds the predictions."""
     from agewise.data.audit import find_audit
     from agewise.evaluation.evaluate import evaluate as score
-    from agewise.evaluation.evaluate import predict_manifest
     from agewise.evaluation.robustness.scores import robustness_of
 
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
     predictions = folder / "predictions.parquet"
-    with progress("faces") as step:
-        predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
+    _predict(model, named, manifest, predictions, how)
     report = score(predictions, groups, decision=rule, audit=find_audit(manifest))
-    cells = _corrupted(model, named.name, manifest, folder / "robustness", batch, under) if under.made else under.given
+    corrupted = folder / "robustness"
+    cells = _corrupted(model, named.name, manifest, corrupted, under.limit, how) if under.made else under.given
     return report, None if cells is None else robustness_of(cells, named.name, report.sha256), folder
 
 
-def _corrupted(model: str, name: str, manifest: Path, folder: Path, batch: int, under: _Under) -> Path:
+def _predict(model: str, named: Named, manifest: Path, target: Path, how: _How) -> None:
+    """Writes the file of predictions, here or by the workers of a cluster."""
+    from agewise.evaluation.predictions import predict_manifest, predict_manifest_on_ray
+
+    with progress("faces") as step, redirect_stdout(sys.stderr):  # where Ray prints what it has to say
+        if how.ray is None:
+            predict_manifest(named.predictor, manifest, target, name=named.name, batch=how.batch, progress=step)
+            return
+        cores = how.threads or 1
+        predict_manifest_on_ray(
+            opener(model, named.name, cores),
+            manifest,
+            target,
+            name=named.name,
+            address=how.ray,
+            workers=how.workers,
+            cores=cores,
+            batch=how.batch,
+            progress=step,
+        )
+
+
+def _corrupted(model: str, name: str, manifest: Path, folder: Path, limit: int | None, how: _How) -> Path:
     """The folder of a model's 65 cells and their report, as `agewise robustness` makes them."""
-    from agewise.apps.robustness import _opened
     from agewise.evaluation.robustness.cells import predict_cells
     from agewise.evaluation.robustness.report import write_robustness
     from agewise.evaluation.robustness.scores import robustness as scores
 
-    with progress("cells") as step:
+    with progress("cells") as step, redirect_stdout(sys.stderr):
         cells = predict_cells(
-            partial(_opened, model),
+            opener(model, name),
             manifest,
             folder,
             name=name,
-            limit=under.limit,
-            batch=batch,
-            workers=under.workers,
+            limit=limit,
+            batch=how.batch,
+            workers=how.workers or (0 if how.ray else 1),
+            address=how.ray,
             progress=step,
         )
     write_robustness(scores(cells), folder)

@@ -27,10 +27,10 @@ def gate(
     from agewise.apps.chain import progress
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
-    from agewise.evaluation.evaluate import predict_manifest
     from agewise.evaluation.gate.gate import Rule
     from agewise.evaluation.gate.gate import gate as score
     from agewise.evaluation.gate.report import facts, tables, write_gate
+    from agewise.evaluation.predictions import predict_manifest
 
     rule = Rule(threshold, buffer, alpha, budget, decision)  # type: ignore[arg-type]  # it checks the word itself
     named = open_model(model, threads)

@@ -78,9 +78,9 @@ def _tables(rules: Protocol, given: Sequence[Word], files: Sequence[Word], how: 
     from agewise.evaluation.paper.measuring import measure
     from agewise.evaluation.paper.orders import order_rows, verdicts
     from agewise.evaluation.paper.page import facts, to_json, write_paper
-    from agewise.evaluation.paper.published import read_published
     from agewise.evaluation.paper.tables import grids
     from agewise.evaluation.protocols.run import How
+    from agewise.evaluation.published import read_published
 
     manifests = manifests_of(files)
     entrants = entrants_of(given, manifests, how.threads)

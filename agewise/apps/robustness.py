@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +18,10 @@ if TYPE_CHECKING:
     from agewise.evaluation.corruptions.profiles import Profile
 
 ProfileName = Annotated[str, typer.Option(help="paper or released (docs/corruptions.md).")]
+OnRay = Annotated[
+    str | None,
+    typer.Option("--ray", help="Work on Ray: auto, local, host:port or ray://host:port.", show_default=False),
+]
 Seed = Annotated[int, typer.Option(help="Another seed, other noise.")]
 
 
@@ -46,11 +54,13 @@ def robustness(
     limit: Annotated[int | None, typer.Option(help="So many faces of a known age, evenly spread.")] = None,
     groups: Annotated[str, typer.Option(help="Group columns, separated by commas, such as sex,ethnicity.")] = "",
     batch: Annotated[int, typer.Option(help="Faces a batch.")] = 64,
-    workers: Annotated[int, typer.Option(help="Processes, each with one thread of the network.")] = 1,
+    ray: OnRay = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=0, help="Processes of one thread; with --ray: how many, 0 is as many as there are cores for."),
+    ] = 0,
 ) -> None:
     """A model on clean and corrupted faces: error, bias, coverage by kind and severity, tables and a heat map."""
-    from functools import partial
-
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
     from agewise.evaluation.corruptions import CORRUPTIONS
@@ -61,9 +71,9 @@ def robustness(
     named = open_model(model, 1)
     check_frame(manifest, named.frame, named.margin)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}-{profile}"
-    with progress("cells") as step:
+    with progress("cells") as step, redirect_stdout(sys.stderr):  # where Ray prints what it has to say
         cells = predict_cells(
-            partial(_opened, model),
+            opener(model, named.name),
             manifest,
             folder,
             name=named.name,
@@ -73,7 +83,8 @@ def robustness(
             seed=seed,
             limit=limit,
             batch=batch,
-            workers=workers,
+            workers=workers or (0 if ray else 1),
+            address=ray,
             progress=step,
         )
     found = scores(cells, _words(groups))
@@ -87,11 +98,16 @@ def robustness(
     print(", ".join(str(path) for path in written))
 
 
-def _opened(model: str) -> Predictor:
-    """The predictor that a worker process opens for itself; one thread, so that their number changes nothing."""
-    from agewise.apps.models import open_model
+def opener(model: str, name: str, threads: int = 1) -> Callable[[], Predictor]:
+    """What opens a model in another process or machine, where it must have the same name too.
 
-    return open_model(model, 1).predictor
+    One thread is a core's worth; their number changes nothing.
+    """
+    from agewise.apps.models import open_model
+    from agewise.teachers.annotation.cluster import opened_as
+
+    word = str(Path(model).absolute()) if Path(model).exists() else model  # a worker of Ray has its own folder
+    return partial(opened_as, name, partial(open_model, word, threads))
 
 
 def _profile(name: str) -> Profile:

@@ -22,7 +22,7 @@ from agewise.data.replacing import check_place, replacing
 from agewise.deployment.half import halved
 from agewise.deployment.runtime import FORMAT, KEY, PLAIN_FORMAT, ModelError, OnnxModel
 from agewise.evaluation.calibration_fit import LABELS, Style, check_style, fit_calibration, labelled
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 from agewise.model.age_model import AgeModel
 from agewise.model.calibration.calibration import Calibration, as_metadata
 from agewise.model.calibration.conformal import checked_levels

@@ -20,7 +20,7 @@ from agewise.data.replacing import replacing
 from agewise.deployment.half import as_float16
 from agewise.deployment.int8 import RANGES, as_int8
 from agewise.deployment.runtime import KEY, ModelError, OnnxModel
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.shift import Limits, Shift, shift
 from agewise.faces.align import cut
 

@@ -15,9 +15,9 @@ from agewise.data.crops import Batch, parts, read_batches
 from agewise.data.manifest import fingerprint, metadata, open_manifest, read_manifest
 from agewise.data.shards import Shards
 from agewise.evaluation.comparison.compare import Comparison, compare
-from agewise.evaluation.evaluate import LABELS, labels_of, prediction_rows
 from agewise.evaluation.groups import MAIN, Estimate
 from agewise.evaluation.page import Table
+from agewise.evaluation.predictions import LABELS, labels_of, prediction_rows
 from agewise.evaluation.report.values import METRICS, as_shown
 from agewise.teachers.ensemble import Ensemble
 

@@ -1,30 +1,24 @@
-"""Manifest -> predictions, one row a face -> report: predictions are a file first, and every score is read from it."""
+"""Predictions -> report: every score is read from a file of them."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agewise.ages import AGES, AgeDistribution, Decision, Predictor
-from agewise.data.crops import Batch, bodies, parts, read_batches
+from agewise.ages import Decision
 from agewise.data.manifest import (
-    COLUMNS,
     ManifestError,
     distributions,
-    fingerprint,
     metadata,
     numbers,
-    open_manifest,
-    probs_column,
     read_manifest,
 )
-from agewise.data.shards import Shards
 from agewise.evaluation.groups import (
     BANDS,
     MAIN,
@@ -39,75 +33,17 @@ from agewise.evaluation.groups import (
     score,
     score_by,
 )
+from agewise.evaluation.predictions import (
+    PREDICTED,
+    labels_of,
+)
 from agewise.evaluation.report.curves import Curves, curves_of_ages, curves_of_groups
 from agewise.evaluation.report.values import AGE, Report
 from agewise.evaluation.report.worst_faces import worst_faces
 from agewise.metrics import Floats
 
-PREDICTED: dict[str, pa.DataType] = {
-    "row": pa.int64(),  # of the manifest, from 0
-    "age_probs": COLUMNS["age_probs"],  # null, as the four below, where there is an error
-    "mean": pa.float64(),  # years
-    "std": pa.float64(),
-    "low": pa.float64(),  # years: bounds of the interval with ages.LEVEL of the probability
-    "high": pa.float64(),
-    "error": pa.string(),  # why the face has no prediction; null where it has one
-}
-"""The columns that a file of predictions has beside those of its manifest."""
-
-LABELS = ("age", "age_std", "age_low", "age_high")
-
 MOST_GROUPS = 100
 """A column with more different values (a name, a number) is refused as a group."""
-
-
-def predict_manifest(
-    predictor: Predictor,
-    manifest_path: Path | str,
-    target_parquet: Path | str,
-    *,
-    name: str,
-    batch: int = 64,
-    progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Path:
-    """The file of the ages that a model, called `name`, predicts for the crops of a manifest that knows their ages.
-
-    A crop that cannot be read is a row with its reason. A call after a kill goes on where the first one stopped, but
-    not under another name or on another manifest: two models need two names. A finished file of that model and manifest
-    is not made again.
-
-    Raises:
-        ManifestError: no usable manifest, or no age known in it.
-        ValueError: the predictor fails or does not give one distribution a face.
-    """
-    source = Path(manifest_path)
-    if batch < 1:
-        raise ValueError(f"the batch is {batch} faces; at least 1 is needed")
-    file = open_manifest(source, need=["image"])
-    given = [field for field in file.schema_arrow if field.name not in {"image", "age_probs"}]
-    if clash := sorted({field.name for field in given} & PREDICTED.keys()):
-        raise ManifestError(f"{source}: column {', '.join(clash)} would be overwritten by the predictions; rename it")
-    labels_of(source, read_manifest(source, LABELS))
-    content = fingerprint(source)
-    said = {"step": "predict", "name": name, "manifest": source.name, "content": content}
-    if Path(target_parquet).exists() and said.items() <= metadata(target_parquet).items():
-        return Path(target_parquet)
-    schema = pa.schema([*given, *PREDICTED.items()])
-    shards = Shards(target_parquet, {"manifest": str(source.resolve()), "content": content, "name": name})
-    total, first = file.metadata.num_rows, 0
-    for index, table in enumerate(parts(source)):
-        if not shards.done(index):
-            made: list[pa.Table] = []
-            for read in read_batches(table, source.parent, batch):
-                start = first + batch * len(made)
-                where = f"{source}: rows {start}..{start + len(read.rows) - 1}"
-                made.append(_predicted(read, predictor, start, where, source.parent).select(schema.names).cast(schema))
-                progress(start + len(read.rows), total)
-            shards.write(index, pa.concat_tables(made))
-        first += len(table)
-        progress(first, total)
-    shards.join(said)
-    return Path(target_parquet)
 
 
 def evaluate(
@@ -181,54 +117,6 @@ def _curves(table: pa.Table, labels: Labels, faces: Faces, pred: Floats, resampl
     stored = np.column_stack([numbers(table, "low"), numbers(table, "high")])
     true = numbers(table, "age")
     return curves_of_ages(pred - true, ages, stored, true, faces.unit, resamples)
-
-
-def _predicted(read: Batch, predictor: Predictor, first: int, where: str, folder: Path) -> pa.Table:
-    """The rows, the first of which is row `first`, without their images and with what is predicted for them."""
-    return prediction_rows(read, _asked(predictor, read, where, folder) if len(read.crops) else None, first)
-
-
-def prediction_rows(read: Batch, found: AgeDistribution | None, first: int) -> pa.Table:
-    """A batch's rows, the first of which is row `first`, with the ages of its crops, but without their images."""
-    probs = np.eye(1, len(AGES)).repeat(len(read.rows), axis=0)  # stays where there is no crop, and is masked below
-    if found is not None:
-        probs[read.readable] = found.probs
-    ages, failed = AgeDistribution(probs), ~read.readable
-    bounds = ages.interval()
-    years = {"mean": ages.mean, "std": ages.std, "low": bounds[:, 0], "high": bounds[:, 1]}
-    made = {
-        "row": pa.array(np.arange(first, first + len(read.rows))),
-        "age_probs": pa.FixedSizeListArray.from_arrays(probs_column(ages).flatten(), len(AGES), mask=pa.array(failed)),
-        **{name: pa.array(values, mask=failed) for name, values in years.items()},
-        "error": pa.array(read.reasons, pa.string()),
-    }
-    kept = [name for name in read.rows.column_names if name not in {"image", "age_probs"}]
-    return pa.table({**{name: read.rows[name] for name in kept}, **made})
-
-
-def _asked(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDistribution:
-    crops, size = read.crops, int(getattr(predictor, "body_size", 0))
-    try:
-        if size and "body" in read.rows.column_names:
-            ages = predictor(crops, bodies(read, folder, size))  # type: ignore[call-arg]  # one of faces and bodies
-        else:
-            ages = predictor(crops)
-    except ValueError as error:
-        raise ValueError(f"{where}: the predictor fails: {error}") from error
-    if not isinstance(ages, AgeDistribution) or len(ages) != len(crops):
-        found = f"{len(ages)} faces" if isinstance(ages, AgeDistribution) else f"a {type(ages).__name__}"
-        raise ValueError(
-            f"{where}: the predictor gives {found} for {len(crops)} crops; one distribution each is needed"
-        )
-    return ages
-
-
-def labels_of(path: Path, table: pa.Table) -> Labels:
-    if not np.isnan(numbers(table, "age")).all():
-        return "age"
-    if not np.isnan(numbers(table, "age_low") + numbers(table, "age_high")).all():
-        return "group"
-    raise ManifestError(f"{path}: no row has a known age (column age, or age_low and age_high) to score against")
 
 
 def _audited(path: Path | None) -> str:

@@ -14,9 +14,10 @@ import pytest
 
 from agewise.apps.models import open_model
 from agewise.data.manifest import fingerprint
-from agewise.evaluation.evaluate import evaluate, predict_manifest
+from agewise.evaluation.evaluate import evaluate
 from agewise.evaluation.gate.gate import gate
 from agewise.evaluation.gate.report import to_json as gate_json
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.report.write import to_json as report_json
 
 Run = Callable[..., tuple[int, str, str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agewise.deployment.runtime import OnnxModel
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 
 Run = Callable[..., tuple[int, str, str]]
 

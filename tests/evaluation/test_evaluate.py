@@ -19,8 +19,9 @@ from agewise.ages import AgeDistribution
 from agewise.data.audit import audit, find_audit
 from agewise.data.manifest import IMAGE, ManifestError, distributions, metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.audit_report import write_audit
-from agewise.evaluation.evaluate import evaluate, predict_manifest
+from agewise.evaluation.evaluate import evaluate
 from agewise.evaluation.groups import FEWEST_FACES
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.report.write import facts
 from agewise.faces.image import encode_jpeg
 
@@ -144,7 +145,7 @@ def test_a_batch_in_which_nothing_can_be_read_is_not_predicted(write, predict) -
 
 @pytest.mark.parametrize("calls", [0, 1, 5, 9])
 def test_a_kill_costs_no_row_and_repeats_none(write, predict, monkeypatch, calls) -> None:
-    monkeypatch.setattr("agewise.data.crops.PART_ROWS", 8)
+    monkeypatch.setattr("agewise.evaluation.predictions.PART_ROWS", 8)
     manifest = write(shades(38), {9: None}, **labelled(38))
     whole = pq.read_table(predict(manifest, batch=3))
     (predict(manifest, batch=3)).unlink()
@@ -165,7 +166,7 @@ def test_a_kill_costs_no_row_and_repeats_none(write, predict, monkeypatch, calls
 
 
 def test_another_model_does_not_finish_what_one_began(write, predict, monkeypatch) -> None:
-    monkeypatch.setattr("agewise.data.crops.PART_ROWS", 2)
+    monkeypatch.setattr("agewise.evaluation.predictions.PART_ROWS", 2)
     manifest = write([20] * 6, age=[20.0] * 6)
     with pytest.raises(KeyboardInterrupt):
         predict(manifest, Killed(1), batch=2)

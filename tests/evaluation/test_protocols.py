@@ -16,7 +16,7 @@ from agewise import metrics
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import IMAGE, ManifestError, fingerprint, metadata, read_manifest, write_manifest
 from agewise.data.settings import SettingsError
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.protocols.classes import class_masses, classes_of
 from agewise.evaluation.protocols.page import to_markdown, write_outcome
 from agewise.evaluation.protocols.parts import lay_out

@@ -16,8 +16,9 @@ from agewise.ages import Decision
 from agewise.data.manifest import ManifestError, metadata, numbers, open_manifest, read_manifest
 from agewise.evaluation import groups as by
 from agewise.evaluation.comparison.significance import Ranking, rank
-from agewise.evaluation.evaluate import LABELS, PREDICTED, decided, labels_of, names_of, scored_faces
+from agewise.evaluation.evaluate import decided, names_of, scored_faces
 from agewise.evaluation.groups import CONFIDENCE, FEWEST_FACES, MAIN, UNKNOWN, Estimate, Faces, Gap, Labels, Score
+from agewise.evaluation.predictions import LABELS, PREDICTED, labels_of
 from agewise.metrics import bootstrap
 
 SHOWN = ("mae", "excess", "cs5", "exact_group", "bias", "crps", "coverage")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agewise.ages import AgeDistribution, Decision
 from agewise.data.manifest import ManifestError, distributions, numbers
 from agewise.data.sources.labels import sex
-from agewise.evaluation.evaluate import LABELS
+from agewise.evaluation.predictions import LABELS
 from agewise.evaluation.rates import Flags
 from agewise.metrics import Floats
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution, Decision
 from agewise.data.manifest import ManifestError, metadata, read_manifest
-from agewise.evaluation.evaluate import PREDICTED, kinds_of, names_of
+from agewise.evaluation.evaluate import kinds_of, names_of
 from agewise.evaluation.gate.faces import Faces, read_faces, sides, why_dropped
 from agewise.evaluation.gate.nist_cells import Cells, nist_error
 from agewise.evaluation.groups import UNKNOWN, group_names
+from agewise.evaluation.predictions import PREDICTED
 from agewise.evaluation.rates import Flags, Rate, difference, large, rate
 from agewise.metrics import Floats
 
@@ -161,7 +162,7 @@ def gate(
     *,
     resamples: int = 1000,
 ) -> GateReport:
-    """The scores of a file of predictions (evaluate.predict_manifest) as the decisions of a gate.
+    """The scores of a file of predictions (predictions.predict_manifest) as the decisions of a gate.
 
     Raises ManifestError on another file, without a known age, or where no face is surely on one side of the threshold.
     """

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from agewise.ages import Predictor
 from agewise.data.manifest import ManifestError, fingerprint, metadata, numbers, read_manifest
-from agewise.evaluation.evaluate import predict_manifest
 from agewise.evaluation.groups import score
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.protocols.outcome import Outcome, Result, Tested
 from agewise.evaluation.protocols.parts import Rows, folds_of, parts_of, subset
 from agewise.evaluation.protocols.scoring import faces_of

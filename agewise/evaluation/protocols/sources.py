@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from agewise.ages import Predictor
 from agewise.data.manifest import ManifestError, check_frame, fingerprint, metadata, read_manifest
-from agewise.evaluation.evaluate import PREDICTED
+from agewise.evaluation.predictions import PREDICTED
 from agewise.evaluation.robustness.cells import CLEAN, STEP, cell_path
 
 

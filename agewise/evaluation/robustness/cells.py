@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +32,11 @@ from agewise.data.replacing import check_place, replacing
 from agewise.data.shards import Shards
 from agewise.evaluation.corruptions import CORRUPTIONS, EXTRAS, LEAST_SIDE, SEVERITIES, cell_rng, corrupt
 from agewise.evaluation.corruptions.profiles import Picture, Profile
-from agewise.evaluation.evaluate import LABELS
 from agewise.evaluation.groups import Labels
+from agewise.evaluation.predictions import LABELS
+from agewise.evaluation.robustness.processes import opened_alone, work_here
+from agewise.teachers.annotation.cluster import check_address, work_on_ray
+from agewise.teachers.annotation.plan import Run
 
 CLEAN = "clean"
 """The kind, of severity 0, that changes nothing."""
@@ -97,6 +98,31 @@ class Walk:
         return corrupt(crop, kind, severity, cell_rng(self.seed, str(row), kind, severity), self.profile)
 
 
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cells of a walk: a `cluster.Job`, each of whose parts is a cell."""
+
+    walk: Walk
+    cells: tuple[tuple[str, int], ...]
+
+    def left(self) -> int:
+        """Cells that are not there."""
+        return len(self._missing((0, len(self.cells))))
+
+    def count(self, share: Run) -> int:
+        """Cells of a share."""
+        return share[1] - share[0]
+
+    def do(self, predictor: Predictor, share: Run) -> None:
+        """Makes the cells of a share that are not there."""
+        for cell in self._missing(share):
+            self.walk.write(predictor, *cell)
+
+    def _missing(self, share: Run) -> list[tuple[str, int]]:
+        walk = self.walk
+        return [cell for cell in self.cells[slice(*share)] if not made_so(cell_path(walk.cells, *cell), walk.said)]
+
+
 def corrupt_manifest(
     manifest: Path,
     target: Path,
@@ -151,19 +177,26 @@ def predict_cells(
     limit: int | None = None,
     batch: int = 64,
     workers: int = 1,
+    address: str | None = None,
     progress: Progress = lambda _done, _total: None,
 ) -> Path:
     """Writes `folder`/cells/KIND.SEVERITY.parquet, the clean cell too, and returns that folder; pictures are not kept.
 
     Each of `workers` processes opens the predictor, called `name`, and makes whole cells, so their number changes
-    nothing; with several, `open_predictor` must pickle. `limit` faces of a known age, evenly spread over the file, are
-    taken. A call after a kill makes the cells that are missing; other kinds may be added later.
+    nothing; with several, `open_predictor` must pickle. With an `address` they are the workers of a Ray cluster (as of
+    `annotate_on_ray`; 0 is as many as it has cores for), and either finishes what the other began. `limit` faces of a
+    known age, evenly spread over the file, are taken. A call after a kill makes the cells that are missing; other kinds
+    may be added later.
 
     Raises:
         ManifestError: no usable manifest of crops, no age known in it, or cells there of another model or plan.
         ValueError: no such kind, severity or profile, or the predictor fails.
+        ClusterError: Ray is not installed, does not answer, or its workers cannot work.
     """
-    _check(kinds, severities, profile, limit, batch, workers)
+    _check(kinds, severities, profile, limit, batch, workers if address is None else max(1, workers))
+    if address is not None:
+        check_address(address)
+        manifest, folder = manifest.absolute(), folder.absolute()  # the same for workers elsewhere
     given = _cropped(manifest)
     check_place(cell_path(folder / "cells", CLEAN, 0))
     rows, total = _chosen(manifest, limit)
@@ -178,15 +211,17 @@ def predict_cells(
         return cells
     picked = manifest if limit is None else _picked(manifest, rows, folder / "crops.parquet", said)
     walk = Walk(picked, manifest.parent, rows, batch, profile, seed, cells, said)
-    for finished, _ in enumerate(_made(walk, missing, open_predictor, min(workers, len(missing))), done + 1):
-        progress(finished, len(wanted))
+    grid, shares = Grid(walk, tuple(missing)), [(cell, cell + 1) for cell in range(len(missing))]
+    work = partial(work_here, processes=min(workers, len(missing)))
+    if address is not None:
+        work = partial(work_on_ray, address=address, workers=workers, cores=1)
+        open_predictor = partial(opened_alone, open_predictor)
+    for count in work(grid, shares, open_predictor):
+        done += count
+        progress(done, len(wanted))
     if picked != manifest:
         picked.unlink()  # pictures of people do not stay in a folder of results
     return cells
-
-
-_WORKER: dict[str, Any] = {}
-"""Of a worker process: how its predictor is opened, and the predictor."""
 
 
 def _check(
@@ -297,39 +332,6 @@ def made_so(path: Path, said: Mapping[str, Any]) -> bool:
     if changed:
         raise ManifestError(f"{path} was made with another {', '.join(changed)}; delete it, or give another folder")
     return True
-
-
-def _made(
-    walk: Walk, cells: Sequence[tuple[str, int]], open_predictor: Callable[[], Predictor], workers: int
-) -> Iterator[None]:
-    """Makes the cells, in whatever order they get done."""
-    if workers == 1:
-        predictor = open_predictor()
-        for kind, severity in cells:
-            walk.write(predictor, kind, severity)
-            yield
-        return
-    spawned = multiprocessing.get_context("spawn")  # threads of ONNX Runtime and torch do not live through a fork
-    with ProcessPoolExecutor(workers, spawned, _begin, (open_predictor,)) as pool:
-        futures = [pool.submit(_work, walk, *cell) for cell in cells]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise ChildProcessError("a worker was killed, perhaps for its memory; take fewer workers") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _begin(open_predictor: Callable[[], Predictor]) -> None:
-    cv2.setNumThreads(1)  # each process has its core
-    _WORKER["open"] = open_predictor
-
-
-def _work(walk: Walk, kind: str, severity: int) -> None:
-    if "predictor" not in _WORKER:
-        _WORKER["predictor"] = _WORKER["open"]()
-    walk.write(_WORKER["predictor"], kind, severity)
 
 
 def _asked(predictor: Predictor, crops: NDArray[np.uint8], where: str) -> AgeDistribution:

@@ -2,6 +2,7 @@
 
 A part is a file that is complete or absent, and what is there is not done again. So nothing depends on Ray for a face
 to come once: a worker that dies is replaced and its part goes to another, and a call after the driver's death goes on.
+Annotation works so, and so do predictions and the cells of `agewise robustness`: each is a `Job`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -20,7 +23,7 @@ from agewise.ages import Predictor
 from agewise.data.shards import PART_ROWS
 from agewise.teachers.annotation.annotated import Annotated, Folder
 from agewise.teachers.annotation.answers import answered_parts
-from agewise.teachers.annotation.plan import Plan, Run, make_plan, shares_of
+from agewise.teachers.annotation.plan import Run, make_plan, runs_of, shares_of
 
 Progress = Callable[[int, int], None]
 
@@ -39,8 +42,24 @@ class ClusterError(ValueError):
     """A cluster that cannot be worked on, or failed; the message is one line for the user."""
 
 
+class Job(Protocol):
+    """Parts of something, of which any process makes any; it can be sent to other machines."""
+
+    def left(self) -> int:
+        """How much is not there yet, in what progress counts."""
+        ...
+
+    def count(self, share: Run) -> int:
+        """How much is in a share: the parts from a first one to the one after the last."""
+        ...
+
+    def do(self, predictor: Predictor, share: Run) -> None:
+        """Makes the parts of a share that are not there, each at once. A ValueError or OSError is the user's line."""
+        ...
+
+
 class Opened(Protocol):
-    """A teacher, and the name that is only its own."""
+    """A teacher or model, and the name that is only its own."""
 
     @property
     def predictor(self) -> Predictor: ...
@@ -73,58 +92,91 @@ def annotate_on_ray(
         ClusterError: Ray is not installed, does not answer, or its workers cannot work.
         ManifestError: as of `annotate_folder`; what a worker says arrives as its one line.
     """
-    _reached(address)
+    check_address(address)
     plan = make_plan(manifest, identity, batch=batch, votes=votes, rows=rows)
     place = Folder(folder, plan)
     missing = place.begin()
-    done = plan.total - sum(len(plan.span(part)) for part in missing)
+    done = plan.total - plan.rows_of(missing)
     progress(done, plan.total)
-    if missing:
-        with _connected(address, workers * cores):
-            work = _worked_there if address.startswith("ray://") else _worked
-            for count in work((place, open_teacher, identity), shares_of(plan, missing), workers, cores):
-                done += count
-                progress(done, plan.total)
+    known = partial(opened_as, identity, open_teacher, "teacher")
+    for count in work_on_ray(_Annotation(place), shares_of(plan, missing), known, address, workers, cores):
+        done += count
+        progress(done, plan.total)
     return place.finish()
 
 
-class Worker:
-    """An actor: it holds a teacher and does the shares of a plan that it is given."""
+def work_on_ray(
+    job: Job, shares: Sequence[Run], open_predictor: Callable[[], Predictor], address: str, workers: int, cores: int
+) -> Iterator[int]:
+    """Does all shares of a job on a cluster, in whatever order, and tells the count of each that is done.
 
-    def __init__(self, folder: Folder, open_teacher: Callable[[], Opened], identity: str) -> None:
-        self.folder, self.plan = folder, folder.plan
-        self.teacher: Predictor | None = None
+    open_predictor: is called in every worker. address, workers, cores: as of `annotate_on_ray`. Without a share,
+    nothing is started. Raises ClusterError where the workers fail, or what they made is not here.
+    """
+    if not shares:
+        return
+    with _connected(address, workers * cores):
+        work = _worked_there if address.startswith("ray://") else _worked
+        yield from work((job, open_predictor), shares, workers, cores)
+    if left := job.left():
+        raise ClusterError(f"--ray {address}: all is done, but {left} are not here: do the machines share the files?")
+
+
+def opened_as(name: str, open_it: Callable[[], Opened], what: str = "model") -> Predictor:
+    """The predictor that has this name. Raises ClusterError where it has another, as of another file on a machine."""
+    opened = open_it()
+    if opened.name != name:
+        raise ClusterError(f"the {what} is {opened.name} on {socket.gethostname()}; it is {name} where this began")
+    return opened.predictor
+
+
+@dataclass(frozen=True, slots=True)
+class _Annotation:
+    """The parts of an annotation's folder."""
+
+    folder: Folder
+
+    def left(self) -> int:
+        return self.folder.plan.rows_of(self.folder.missing())
+
+    def count(self, share: Run) -> int:
+        return self.folder.plan.rows_of(range(*share))
+
+    def do(self, predictor: Predictor, share: Run) -> None:
+        missing = [part for part in range(*share) if not self.folder.has(part)]
+        for part in answered_parts(self.folder.plan, predictor, runs_of(missing)):
+            self.folder.write(part)
+
+
+class Worker:
+    """An actor: it holds a predictor and does the shares of a job that it is given."""
+
+    def __init__(self, job: Job, open_predictor: Callable[[], Predictor]) -> None:
+        self.job = job
+        self.predictor: Predictor | None = None
         self.failed = ""
         try:
-            opened = open_teacher()
+            self.predictor = open_predictor()
         except (ValueError, OSError) as error:
             self.failed = _line(error)
-            return
-        self.teacher = opened.predictor
-        if opened.name != identity:
-            self.failed = f"the teacher is {opened.name} on {socket.gethostname()}; it is {identity} where this began"
 
     def __call__(self, shares: dict[str, Any]) -> dict[str, list[Any]]:
-        """How many rows each share (from part `begin` to `end`, excluded) has, and what went wrong, if anything."""
+        """How much each share (from part `begin` to `end`, excluded) is, and what went wrong, if anything."""
         runs = [(int(begin), int(end)) for begin, end in zip(shares["begin"], shares["end"], strict=True)]
-        return {
-            "rows": [_rows(self.plan, run) for run in runs],
-            "error": [self.failed or self._do(run) for run in runs],
-        }
+        return {"count": [self.job.count(run) for run in runs], "error": [self._do(run) for run in runs]}
 
     def _do(self, run: Run) -> str:
-        assert self.teacher is not None
+        if self.predictor is None:
+            return self.failed
         try:
-            missing = [(part, part + 1) for part in range(*run) if not self.folder.has(part)]
-            for part in answered_parts(self.plan, self.teacher, [run] if len(missing) == run[1] - run[0] else missing):
-                self.folder.write(part)
+            self.job.do(self.predictor, run)
         except (ValueError, OSError) as error:
             return _line(error)
         return ""
 
 
 def _worked(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores: int) -> Iterator[int]:
-    """Does all shares, in whatever order, and tells the rows of each that is done."""
+    """Does all shares, in whatever order, and tells the count of each that is done."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext, from_items
     from ray.exceptions import RayError
@@ -147,7 +199,7 @@ def _worked(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, cores:
         for row in done.iter_rows():
             if row["error"]:
                 raise ClusterError(row["error"])
-            yield int(row["rows"])
+            yield int(row["count"])
     except RayError as error:
         cause = getattr(error, "cause", None) or error
         raise ClusterError(f"Ray: {type(cause).__name__}: {_line(cause)}") from error
@@ -158,12 +210,12 @@ def _worked_there(worker: tuple[Any, ...], shares: Sequence[Run], workers: int, 
     import ray
     from ray.exceptions import RayError
 
-    place: Folder = worker[0]
-    left = sum(len(place.plan.span(part)) for part in place.missing())
+    job: Job = worker[0]
+    left = job.left()
     task = ray.remote(num_cpus=0, max_retries=0)(_all).remote(worker, shares, workers, cores)
     try:
-        while not ray.wait([task], timeout=1.0)[0]:  # the folder says how far it is
-            now = sum(len(place.plan.span(part)) for part in place.missing())
+        while not ray.wait([task], timeout=1.0)[0]:  # the files say how far it is
+            now = job.left()
             left, done = now, left - now
             if done:
                 yield done
@@ -196,14 +248,16 @@ def _connected(address: str, cores: int) -> Iterator[None]:
             warnings.simplefilter("ignore")  # of Ray's own future
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
     except (ConnectionError, RuntimeError, ValueError, SystemExit) as error:
-        raise ClusterError(f"--ray {address}: {_line(error)}") from error
+        token = isinstance(error, ConnectionError) and address not in ("local", "auto")  # of 2.60, by `ray start`
+        hint = "; does the cluster ask for a token (RAY_AUTH_TOKEN)?" if token else ""
+        raise ClusterError(f"--ray {address}: {_line(error)}{hint}") from error
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _reached(address: str) -> None:
+def check_address(address: str) -> None:
     """Raises ClusterError where Ray is not installed, or nothing listens at the address: Ray itself would wait long."""
     try:
         import ray.data  # noqa: F401
@@ -239,10 +293,6 @@ def _greeted(connection: socket.socket) -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _rows(plan: Plan, run: Run) -> int:
-    return sum(len(plan.span(part)) for part in range(*run))
 
 
 def _line(error: BaseException) -> str:

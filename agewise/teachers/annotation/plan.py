@@ -1,8 +1,8 @@
-"""What is to be annotated, by which teacher and in which parts: the same plan on one machine and on many."""
+"""What is asked of which rows of a manifest, in which parts: the same plan on one machine and on many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -58,6 +58,10 @@ class Plan:
     def span(self, part: int) -> range:
         """The rows of the manifest that are in a part."""
         return range(part * self.rows, min((part + 1) * self.rows, self.total))
+
+    def rows_of(self, parts: Iterable[int]) -> int:
+        """How many rows those parts have."""
+        return sum(len(self.span(part)) for part in parts)
 
 
 @dataclass(frozen=True, slots=True)

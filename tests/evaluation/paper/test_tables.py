@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError
-from agewise.evaluation.evaluate import predict_manifest
 from agewise.evaluation.groups import Estimate
 from agewise.evaluation.paper.grid import Entry, Grid, here_text, published_text, to_table
 from agewise.evaluation.paper.measuring import Entrant, Measured, measure
 from agewise.evaluation.paper.orders import sums, verdicts
 from agewise.evaluation.paper.page import tables, write_paper
 from agewise.evaluation.paper.tables import grids
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.published import Cell, read_published
 from agewise.evaluation.robustness.cells import predict_cells
 

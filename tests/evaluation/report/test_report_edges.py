@@ -19,7 +19,8 @@ from PIL import Image
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, described, metadata
-from agewise.evaluation.evaluate import evaluate, predict_manifest
+from agewise.evaluation.evaluate import evaluate
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.report.summary import summary
 from agewise.evaluation.report.values import Report
 from agewise.evaluation.report.write import facts, to_html, to_json, to_markdown, write_report

@@ -28,7 +28,7 @@ from agewise.data.manifest import (
 )
 from agewise.deployment.runtime import OnnxModel
 from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, cell_rng, corrupt
-from agewise.evaluation.evaluate import predict_manifest
+from agewise.evaluation.predictions import predict_manifest
 from agewise.evaluation.robustness.cells import CLEAN, corrupt_manifest, predict_cells
 from agewise.evaluation.robustness.figure import heat_map
 from agewise.evaluation.robustness.report import tables, to_json, to_markdown, write_robustness

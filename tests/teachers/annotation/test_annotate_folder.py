@@ -32,7 +32,8 @@ from agewise.data.manifest import (
     read_manifest,
 )
 from agewise.data.stored import open_pictures
-from agewise.evaluation.evaluate import evaluate, predict_manifest
+from agewise.evaluation.evaluate import evaluate
+from agewise.evaluation.predictions import predict_manifest
 from agewise.faces.align import Window
 from agewise.teachers.annotation.annotate import annotate, annotate_folder
 from agewise.teachers.annotation.annotated import Annotated
