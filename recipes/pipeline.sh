@@ -19,7 +19,7 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
   --out work/fairface-train.soft.parquet --response work/pair.response.json
 
 # A student learns these distributions, a narrower one begins where it ended, and each becomes a file: its intervals and
-# the ages of the old are set on faces that neither has seen; the small one goes on to int8.
+# the ages of the old are set on fairface-val, from which neither has learnt; the small one goes on to int8.
 models=agewise/deployment/models
 for name in base small; do
   agewise train "recipes/$name.toml"

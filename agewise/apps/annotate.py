@@ -13,16 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from agewise.apps.chain import Out, progress
+from agewise.apps.chain import OnRay, Out, progress
 
 
 def annotate(
     manifest: Annotated[str, typer.Argument(help="A manifest: Parquet, a folder of parts, or the URI of one.")],
     teacher: Annotated[Path, typer.Option(help="A teacher's contract (TOML).", show_default=False)],
     out: Annotated[str, typer.Option("--out", "-o", help="A folder, also as a URI, or one file x.parquet.")],
-    ray: Annotated[
-        str | None, typer.Option(help="Work on Ray: auto, local, host:port or ray://host:port.", show_default=False)
-    ] = None,
+    ray: OnRay = None,
     workers: Annotated[int, typer.Option(min=0, help="With --ray: how many; 0 is as many as there are cores for.")] = 0,
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 50,
     votes: Annotated[

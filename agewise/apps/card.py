@@ -44,7 +44,11 @@ def card(
     from agewise.evaluation.card.evidence import read_gate, read_quantized, read_report, read_speed
 
     check_place(out)
-    file = _file(model)
+    place, file = _file(model)
+    read = [place, about, *(quantize or []), *(speed or [])]
+    read += [folder / "report.json" for folder in report or []] + [folder / "gate.json" for folder in gate or []]
+    if out.exists() and out.resolve() in {path.resolve() for path in read}:
+        raise ValueError(f"{out} is read; give the card another name")
     prose = read_about(about, file.said.name)
     evidence = Evidence(
         tuple(read_report(folder, file) for folder in report or []),
@@ -62,15 +66,16 @@ def card(
     print(f"{out}: {file.identity}, {sets}; {len(text.splitlines())} lines")
 
 
-def _file(model: str) -> ModelFile:
-    """The model's file, named as on the command line if it is a bundled one, else by its file's name."""
+def _file(model: str) -> tuple[Path, ModelFile]:
+    """A model's file, and what it says, named as on the command line if it is a bundled one."""
     from agewise.deployment.runtime import MODELS, OnnxModel
     from agewise.evaluation.card.onnx_file import read_model_file
 
     opened = OnnxModel(model, threads=1)
     bundled = opened.path.resolve().parent == MODELS.resolve()
     place = f"agewise/deployment/models/{opened.path.name}" if bundled else opened.path.name
-    return read_model_file(opened.path, opened.path.stem if bundled else opened.path.name, place, opened.info)
+    called = opened.path.stem if bundled else opened.path.name
+    return opened.path, read_model_file(opened.path, called, place, opened.info)
 
 
 def _said(out: Path, file: ModelFile, evidence: Evidence) -> dict[str, object]:

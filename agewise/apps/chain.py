@@ -13,6 +13,10 @@ import typer
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)]
 Manifest = Annotated[Path, typer.Argument(help="A manifest (Parquet, one row a face).", show_default=False)]
+OnRay = Annotated[
+    str | None,
+    typer.Option("--ray", help="Work on Ray: auto, local, host:port or ray://host:port.", show_default=False),
+]
 Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of a network; 0 is one a core.")]
 
 

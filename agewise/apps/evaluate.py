@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from agewise.ages import Decision
-from agewise.apps.chain import progress
-from agewise.apps.robustness import OnRay, opener
+from agewise.apps.chain import OnRay, progress
+from agewise.apps.robustness import opener
 
 if TYPE_CHECKING:
     from agewise.apps.models import Named

@@ -28,7 +28,7 @@ def open_model(model: str | None, threads: int = 0) -> Named:
         from agewise.teachers.wrap import open_run
 
         run = open_run(path, threads)
-        name = f"{path.name} {fingerprint(path / 'model.safetensors')[:8]}"
+        name = f"{path.absolute().name} {fingerprint(path / 'model.safetensors')[:8]}"
         return Named(run, name, run.model.settings.frame, run.model.settings.margin)
     if path and path.suffix == ".toml":
         return open_teacher_named(path, threads)

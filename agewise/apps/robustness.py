@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Out, progress
+from agewise.apps.chain import Manifest, OnRay, Out, progress
 
 if TYPE_CHECKING:
     from agewise.ages import Predictor
     from agewise.evaluation.corruptions.profiles import Profile
 
 ProfileName = Annotated[str, typer.Option(help="paper or released (docs/corruptions.md).")]
-OnRay = Annotated[
-    str | None,
-    typer.Option("--ray", help="Work on Ray: auto, local, host:port or ray://host:port.", show_default=False),
-]
 Seed = Annotated[int, typer.Option(help="Another seed, other noise.")]
 
 

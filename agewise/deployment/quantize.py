@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -179,10 +181,17 @@ def _compared(
         after = Path(fresh) / "predictions.parquet"
         predict_manifest(made, manifest, after, name=f"{name} quantised", progress=second)
         found = shift(before, after, groups)
-    before.unlink()
-    if not any(folder.iterdir()):  # what others put there is theirs
-        folder.rmdir()
+    _clear(folder)
     return found
+
+
+def _clear(folder: Path) -> None:
+    """Deletes what this call and earlier ones left there; what others put there is theirs."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{8}\.parquet(\.parts)?", path.name):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _write_metadata(path: Path, said: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from agewise.model.calibration.warp import expected_warp, old_warp, response_war
 from agewise.teachers.recalibrate import fit_response
 
 Style = Literal["expected", "response", "old"]
-"""What a map of the ages aims at: the least squared error, or no bias at any age (`agewise.model.calibration.warp`)."""
+"""What a map of the ages aims at: the least squared error, no bias at any age, or none among the old (`warp`)."""
 
 LABELS = ("age", "age_low", "age_high")
 

@@ -23,9 +23,7 @@ from agewise.data.manifest import (
     read_manifest,
 )
 from agewise.data.shards import PART_ROWS, Shards
-from agewise.evaluation.groups import (
-    Labels,
-)
+from agewise.evaluation.groups import Labels
 from agewise.teachers.annotation.cluster import check_address, work_on_ray
 from agewise.teachers.annotation.plan import Plan, Run, pieces, runs_of, shares_of
 
@@ -211,6 +209,7 @@ def _asked(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDi
 
 
 def labels_of(path: Path, table: pa.Table) -> Labels:
+    """What faces are scored against: exact ages where there is one, else age groups; ManifestError of neither."""
     if not np.isnan(numbers(table, "age")).all():
         return "age"
     if not np.isnan(numbers(table, "age_low") + numbers(table, "age_high")).all():

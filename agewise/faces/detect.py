@@ -22,9 +22,10 @@ CLEAR = 0.8
 FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 DOMINANT = 0.25
-"""The share of the photo's long side from which a clear face is its subject: finer levels then only add false faces."""
+"""The share of the photo's long side from which a clear face is its subject: finer levels mostly add false ones."""
 NEAR = 0.35
-"""The share from which it is so near that the middle level is left out too."""
+"""The share from which the middle level is left out too: beside so near a face, those of less than an eighth of the
+photo's long side are missed."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
@@ -206,7 +207,7 @@ def _finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 
 
 def _enough(faces: list[Face], level: int, side: int) -> bool:
-    """Whether that level, of a photo of that long side, would add little but false faces to what was found before."""
+    """Whether that level of a photo of that long side is left out: it would mostly add false faces, or far ones."""
     enlarged = level > 1.25 * side
     if enlarged and faces and (len(faces) == 1 or min(face.score for face in faces) >= CLEAR):
         return True

@@ -220,3 +220,11 @@ def test_a_model_that_says_nothing_of_its_run(
     code, _, err = run(*made.words(tmp_path))
     assert (code, err.count("\n")) == (2, 1)
     assert "cannot be written: it exists and is not a file" in err
+
+
+def test_what_is_read_is_not_overwritten(run: Run, made: Made) -> None:
+    for out in (made.model, made.about, made.folder / "report.json"):
+        before = out.read_bytes()
+        code, _, err = run(*made.words(out))
+        assert (code, err) == (2, f"agewise: {out} is read; give the card another name\n")
+        assert out.read_bytes() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -176,8 +177,11 @@ def _fitted(found: Calibration) -> str:
 
 def _flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Every setting by its dotted name, as TOML; what is null is left out."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
+    for key, value in values.items():
+        name = key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key)
+        if value == {}:
+            yield f"{before}{name}", "{}"
+        elif isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}.")
         elif value is not None:
             yield f"{before}{name}", json.dumps(value, ensure_ascii=False)

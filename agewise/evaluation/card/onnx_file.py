@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 
 from agewise.data.manifest import fingerprint
 from agewise.data.settings import Settings, check
+from agewise.model.calibration.calibration import from_metadata
 
 LEARNT = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.INT8, TensorProto.UINT8}
 LEARNT |= {TensorProto.INT32, TensorProto.DOUBLE}
@@ -121,6 +122,12 @@ class ModelFile:
     def identity(self) -> str:
         """The name under which `agewise evaluate` reports it: with the first eight digits of its SHA-256."""
         return f"{self.said.name} {self.sha256[:8]}"
+
+    def fitted_on(self, sha256: str) -> bool:
+        """Whether the calibration in the file was fitted on the manifest of that SHA-256."""
+        said = self.info.get("calibration")
+        origin = None if said is None else from_metadata(said).origin
+        return origin is not None and origin.sha256 == sha256
 
     def trained_on(self, sha256: str) -> str:
         """What its run did with the manifest of that SHA-256: "trained", "validated", or "" for neither."""

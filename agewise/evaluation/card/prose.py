@@ -21,7 +21,7 @@ def paragraphs(text: str, first: str = "", rest: str = "") -> list[str]:
     ['- Not for deciding alone.', '']
     """
     lines: list[str] = []
-    for number, part in enumerate(re.split(r"\n\s*\n", text.strip())):
+    for number, part in enumerate(re.split(r"\n\s*\n", text.strip()) if text.strip() else []):
         lines += [*_wrapped(part, rest if number else first, rest), ""]
     return lines
 

@@ -67,13 +67,14 @@ def manifest_said(name: str, sha256: str, model: ModelFile) -> str:
     """A manifest by its hash, and what the model's run did with it."""
     role = model.trained_on(sha256)
     said = f"Manifest {name}, SHA-256 `{sha256}`"
+    fitted = " **The calibration in the file was fitted on these faces.**" if model.fitted_on(sha256) else ""
     if role == "trained":
         return f"**{said}: these are the faces that the model was trained on; this is no test.**"
     if role:
-        return f"{said}: the run was validated on this file."
+        return f"{said}: the run was validated on this file.{fitted}"
     known = {path.rpartition("/")[2] for path in model.said.run.manifests}
     changed = ": the run had a file of this name with other content" if name in known else ""
-    return f"{said}{changed}."
+    return f"{said}{changed}.{fitted}"
 
 
 def _origin(report: ReportSaid, model: ModelFile) -> Iterator[str]:

@@ -193,7 +193,7 @@ def predict_cells(
         ValueError: no such kind, severity or profile, or the predictor fails.
         ClusterError: Ray is not installed, does not answer, or its workers cannot work.
     """
-    _check(kinds, severities, profile, limit, batch, workers if address is None else max(1, workers))
+    _check(kinds, severities, profile, limit, batch, workers if address is None else workers or 1)
     if address is not None:
         check_address(address)
         manifest, folder = manifest.absolute(), folder.absolute()  # the same for workers elsewhere

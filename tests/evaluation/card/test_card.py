@@ -24,7 +24,7 @@ from agewise.evaluation.card.card import Evidence, card
 from agewise.evaluation.card.evidence import RobustnessSaid, read_quantized, read_report, read_speed
 from agewise.evaluation.card.onnx_file import CardError, ModelFile, parameters, read_model_file
 from agewise.evaluation.card.prose import WIDTH, bullets, paragraphs, table
-from agewise.evaluation.card.scores import report_lines, weak
+from agewise.evaluation.card.scores import manifest_said, report_lines, weak
 from agewise.evaluation.groups import Estimate, Score
 from agewise.evaluation.robustness.report import to_json as robustness_json
 from agewise.evaluation.robustness.scores import Robustness
@@ -287,6 +287,9 @@ def test_calibration_and_the_run_are_told(file_of: Callable[..., ModelFile], tmp
         "a temperature of 1.25, the widths of intervals times 0.80 to 1.50, by predicted age, fitted on 2,386" in flat
     )
     assert f"faces (groups) of val.parquet, SHA-256 `{'ee' * 32}`." in flat
+    assert "were fitted on these faces" not in flat
+    fitted_there = manifest_said("val.parquet", "ee" * 32, model)
+    assert fitted_there.endswith(" **The calibration in the file was fitted on these faces.**")
     assert f"| started from | weights of SHA-256 `{'ff' * 32}` |" in text
     assert f"| trained on | work/train.parquet, SHA-256 `{'aa' * 32}` |" in text
     assert "| network | test_resnet at 0.75 of its width, corn head, 0.00 M parameters, 32 x 32 pixels |" in text
