@@ -19,12 +19,12 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
   --out work/fairface-train.soft.parquet --response work/pair.response.json
 
 # A student learns these distributions, a narrower one begins where it ended, and each becomes a file: its intervals and
-# the ages of the old are set on fairface-val, from which neither has learnt; the small one goes on to int8.
+# a map of its ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
 models=agewise/deployment/models
 for name in base small; do
   agewise train "recipes/$name.toml"
   agewise export "runs/$name" --licence Apache-2.0 --out "work/$name.plain.onnx"
-  agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate old --out "work/$name.onnx"
+  agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate mixed --out "work/$name.onnx"
 done
 cp work/base.onnx "$models/base.onnx"
 agewise quantize work/small.onnx --calibrate-on work/fairface-train.parquet --check-on work/fairface-val.parquet \

@@ -24,7 +24,7 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="STYLE",
-            help="Also move the ages: expected (least squared error), response (no bias at any age), old (at 60+).",
+            help="Also move the ages: expected (least squared error), response (no bias at any age), mixed (that at 60+).",
         ),
     ] = None,
     threads: Threads = 0,

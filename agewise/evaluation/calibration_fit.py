@@ -17,11 +17,11 @@ from agewise.model.calibration.axis import Warp
 from agewise.model.calibration.calibration import Calibration, Origin, tempered
 from agewise.model.calibration.conformal import checked_levels, fewest_faces, fit_spread
 from agewise.model.calibration.temperature import FEWEST, fit_temperature
-from agewise.model.calibration.warp import expected_warp, old_warp, response_warp
+from agewise.model.calibration.warp import expected_warp, mixed_warp, response_warp
 from agewise.teachers.recalibrate import fit_response
 
-Style = Literal["expected", "response", "old"]
-"""What a map of the ages aims at: the least squared error, no bias at any age, or none among the old (`warp`)."""
+Style = Literal["expected", "response", "mixed"]
+"""What a map of the ages aims at: least squared error, no bias at any age, or the one for most and the other for the old."""
 
 LABELS = ("age", "age_low", "age_high")
 
@@ -114,7 +114,8 @@ def true_ages(ages: AgeDistribution, known: Labelled) -> AgeDistribution:
 
 
 def _warp(ages: AgeDistribution, known: Labelled, style: Style) -> Warp:
+    true = true_ages(ages, known).mean
     if style == "expected":
-        return expected_warp(ages, true_ages(ages, known).mean)
+        return expected_warp(ages, true)
     answer = fit_response(ages.mean, known.probs).mean
-    return old_warp(answer) if style == "old" else response_warp(answer)
+    return mixed_warp(ages, true, answer) if style == "mixed" else response_warp(answer)

@@ -49,7 +49,7 @@ def test_a_model_is_calibrated_and_says_on_what(tiny_model: Write, faces: Path, 
         (["--levels", "high"], "the levels are 'high'; shares between 0 and 1 are needed"),
         (["--levels", ","], "the levels of the intervals are none"),
         (["--levels", "0.999"], "faces.parquet: 120 faces of known age or group do not fix a calibration"),
-        (["--recalibrate", "best"], "no style 'best' of recalibration; there are expected, response, old"),
+        (["--recalibrate", "best"], "no style 'best' of recalibration; there are expected, response, mixed"),
     ],
 )
 def test_what_cannot_be_is_one_line(

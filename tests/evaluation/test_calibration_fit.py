@@ -41,7 +41,7 @@ def coverage(ages: AgeDistribution, true: Floats, level: float = 0.9) -> float:
     return float(((low <= true) & (true <= high)).mean())
 
 
-@pytest.mark.parametrize("style", [None, "expected", "response", "old"])
+@pytest.mark.parametrize("style", [None, "expected", "response", "mixed"])
 def test_intervals_hold_on_new_faces(tmp_path: Path, style: Any) -> None:
     true, ages = people(2000)
     made = fit_calibration(predictions(tmp_path / "p.parquet", ages, age=true), (0.5, 0.9), style)
@@ -130,7 +130,7 @@ def test_levels_and_styles_that_cannot_be(tmp_path: Path) -> None:
     path = predictions(tmp_path / "p.parquet", ages, age=true)
     with pytest.raises(ValueError, match=r"the levels of the intervals are 1.2; shares between 0 and 1"):
         fit_calibration(path, (1.2,))
-    with pytest.raises(ValueError, match="no style 'best' of recalibration; there are expected, response, old"):
+    with pytest.raises(ValueError, match="no style 'best' of recalibration; there are expected, response, mixed"):
         fit_calibration(path, style="best")  # type: ignore[arg-type]  # what is tested
     with pytest.raises(ManifestError, match=r"with intervals of 0.999; 999 or more are needed"):
         fit_calibration(path, (0.9, 0.999))

@@ -23,7 +23,7 @@ from agewise.model.calibration.conformal import (
     fit_spread,
 )
 from agewise.model.calibration.temperature import fit_temperature
-from agewise.model.calibration.warp import KNOTS, expected_warp, old_warp, response_warp
+from agewise.model.calibration.warp import KNOTS, expected_warp, mixed_warp, response_warp
 
 Floats = NDArray[np.float64]
 
@@ -206,15 +206,17 @@ def test_the_response_map_undoes_the_response() -> None:
     assert (np.diff(flat.meant) / np.diff(KNOTS)).max() <= 5 + 1e-9
 
 
-def test_the_map_of_the_old_moves_no_other() -> None:
+def test_the_mixed_map_is_the_expected_one_and_that_of_the_response_for_the_old() -> None:
     answer = np.where(AGES < 40, AGES + 3, 43 + 0.6 * (AGES - 40))
-    warp = old_warp(answer)
-    assert warp.mapped(np.array([5.0, 20.0, 40.0])) == pytest.approx([5, 20, 40])
-    assert warp.mapped(np.array([60.0, 67.0, 70.0])) == pytest.approx(
-        response_warp(answer).mapped(np.array([60.0, 67.0, 70.0]))
+    true = np.random.default_rng(0).integers(0, 90, 3000).astype(float)
+    ages = AgeDistribution.of_ages(np.round(np.interp(true, AGES, answer)))
+    mixed, expected, response = mixed_warp(ages, true, answer), expected_warp(ages, true), response_warp(answer)
+    early, late, between = np.array([5.0, 20.0, 40.0]), np.array([60.0, 67.0, 70.0]), np.array([50.0])
+    assert mixed.mapped(early) == pytest.approx(expected.mapped(early), abs=1e-6)
+    assert mixed.mapped(late) == pytest.approx(response.mapped(late), abs=1.0)
+    assert mixed.mapped(between) == pytest.approx(
+        2 / 3 * expected.mapped(between) + 1 / 3 * response.mapped(between), abs=1e-6
     )
-    assert warp.mapped(np.array([67.0]))[0] == pytest.approx(80.0, abs=1.0)
-    assert 50 < warp.mapped(np.array([50.0]))[0] < response_warp(answer).mapped(np.array([50.0]))[0]
 
 
 def example() -> Calibration:

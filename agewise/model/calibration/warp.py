@@ -5,7 +5,7 @@ the faces it is fitted on. Like every regression of the truth on the prediction 
 frequent there: the very young are still read too old and the very old too young, and another mix of ages wants another
 map. `response` undoes what the model does to people of each age instead: it maps the mean answer to people of age a
 back to a. No age is then read too old or too young on average, whatever the mix, and the error grows for it.
-`old` does the latter for the old alone, whom every model that saw few of them reads far too young.
+`mixed` does the former for most and the latter for the old, whom every model that saw few of them reads far too young.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STIFFNESS = 1.0
 FACES_OF_IDENTITY = 10.0
 """How many faces' worth each knot is held where it is: what no face has seen stays as it was."""
 KNEES = (45.0, 60.0)
-"""Answers in years between which `old_warp` begins."""
+"""Answers in years between which `mixed_warp` goes from one to the other."""
 GENTLEST, STEEPEST = 0.2, 5.0
 """The least and the greatest slope, so that nobody's distribution collapses or is torn apart."""
 
@@ -52,11 +52,11 @@ def response_warp(answer: Floats) -> Warp:
     return _warp(back)
 
 
-def old_warp(answer: Floats) -> Warp:
-    """`response_warp` for answers from the later of KNEES on, none before the earlier, in between in proportion."""
-    whole = np.asarray(response_warp(answer).meant)
+def mixed_warp(ages: AgeDistribution, true: Floats, answer: Floats) -> Warp:
+    """`expected_warp` before the earlier of KNEES, `response_warp` from the later on, in between both in proportion."""
+    young, old = (np.asarray(warp.meant) for warp in (expected_warp(ages, true), response_warp(answer)))
     share = np.clip((KNOTS - KNEES[0]) / (KNEES[1] - KNEES[0]), 0.0, 1.0)
-    return _warp(KNOTS + share * (whole - KNOTS))
+    return _warp(young + share * (old - young))
 
 
 def _warp(values: Floats) -> Warp:
