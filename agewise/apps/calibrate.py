@@ -24,7 +24,7 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="STYLE",
-            help="Also move the ages: expected (least squared error), response (no bias at any age), mixed (that at 60+).",
+            help="Also move the ages: expected (least error), response (no bias at any age) or mixed (that for the old).",
         ),
     ] = None,
     threads: Threads = 0,

@@ -21,7 +21,7 @@ from agewise.model.calibration.warp import expected_warp, mixed_warp, response_w
 from agewise.teachers.recalibrate import fit_response
 
 Style = Literal["expected", "response", "mixed"]
-"""What a map of the ages aims at: least squared error, no bias at any age, or the one for most and the other for the old."""
+"""What a map of the ages aims at: least squared error, no bias at any age, or the one and, for the old, the other."""
 
 LABELS = ("age", "age_low", "age_high")
 
