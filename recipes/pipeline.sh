@@ -21,10 +21,8 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
 # A student learns these distributions, a narrower one begins where it ended, and each becomes a file: its intervals and
 # a map of its ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
 models=agewise/deployment/models
-agewise train recipes/base.toml
-agewise train recipes/small.toml name=small-first
-agewise train recipes/small.toml training.start=runs/small-first # once more, the rate as at first
 for name in base small; do
+  agewise train "recipes/$name.toml"
   agewise export "runs/$name" --licence Apache-2.0 --out "work/$name.plain.onnx"
   agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate mixed --out "work/$name.onnx"
 done
