@@ -24,7 +24,7 @@ def calibrate(
         str | None,
         typer.Option(
             metavar="STYLE",
-            help="Also move the ages: expected (least error), response (no bias at any age) or mixed (that for the old).",
+            help="Also move the ages: expected (least error), response (no bias at any age), mixed (that of the old).",
         ),
     ] = None,
     threads: Threads = 0,
