@@ -308,7 +308,7 @@ def test_known_errors_are_one_line(
 
     wanted = ["numpy>=1.26", 'torch>=2.5; extra == "train"', "pyarrow>=16; extra == 'train'"]
     monkeypatch.setattr("importlib.metadata.requires", lambda _name: wanted)
-    monkeypatch.setattr(cli, "application", lambda _name: fail)
+    monkeypatch.setattr(cli, "application", lambda *_name: fail)
     monkeypatch.setattr(sys, "argv", ["agewise", "train", "recipe.toml"])
     monkeypatch.delenv("AGEWISE_DEBUG", raising=False)
     with pytest.raises(SystemExit) as left:
@@ -323,6 +323,6 @@ def test_a_missing_module_that_no_extra_brings_is_a_bug(name: str, monkeypatch: 
         raise ModuleNotFoundError("gone", name=name)
 
     monkeypatch.setattr("importlib.metadata.requires", lambda _name: ["numpy>=1.26", 'torch>=2.5; extra == "train"'])
-    monkeypatch.setattr(cli, "application", lambda _name: fail)
+    monkeypatch.setattr(cli, "application", lambda *_name: fail)
     with pytest.raises(ModuleNotFoundError):
         cli.main()
