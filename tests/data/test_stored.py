@@ -163,7 +163,7 @@ def peak() -> Callable[[str], int]:
     def measure(code: str) -> int:
         said = f"{code}\nprint(Path('/proc/self/status').read_text())"
         command = [sys.executable, "-c", f"from pathlib import Path\n{said}"]
-        kept = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}  # nothing
+        kept = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         plain = {**os.environ, **kept, "ARROW_DEFAULT_MEMORY_POOL": "system"}
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=plain)
         return 1024 * int(done.stdout.partition("VmHWM:")[2].split()[0])
