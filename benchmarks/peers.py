@@ -110,6 +110,8 @@ def setup(folder: Path) -> None:
 def run(folder: Path, models: dict[str, str], clock: str, rounds: int, bar: str) -> None:
     """Measures everything and writes the page."""
     files = {name: _resolved(model) for name, model in models.items()}
+    if all("@" in file for file in files.values()):
+        sys.exit("one model without @ is needed: the command's cold start is measured with its default")
     allowed = sorted(os.sched_getaffinity(0))
     bar = bar or min(files, key=lambda name: Path(files[name].partition("@")[0]).stat().st_size)
     with tempfile.TemporaryDirectory() as made:

@@ -78,3 +78,9 @@ def test_a_run_as_a_model(tiny_run: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SettingsError, match=r"empty: not a run folder \(it has no recipe.json\)"):
         open_model(str(tmp_path / "empty"))
+
+
+def test_a_run_has_the_same_name_from_inside(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outside = open_model(str(tiny_run)).name
+    monkeypatch.chdir(tiny_run)
+    assert open_model(".").name == outside

@@ -152,8 +152,8 @@ def test_memory_does_not_grow_with_the_pictures(tmp_path: Path, peak: Callable[[
     few, many = 2100, 7100  # row groups are of 1,000
     more = 20_000 * (many - few)
     from_file = resident(many, 0)
-    assert from_file < resident(few, 0) + 0.5 * more
-    assert resident(many, HELD) > from_file + 0.5 * more  # the same measure sees pictures that are held
+    assert from_file < resident(few, 0) + 0.3 * more
+    assert resident(many, HELD) > from_file + 0.7 * more  # the same measure sees pictures that are held
 
 
 @pytest.fixture

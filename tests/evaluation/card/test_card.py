@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -381,3 +382,15 @@ def about(model: ModelFile) -> About:
             "weaknesses": ["All of it."],
         }
     )
+
+
+def test_the_recipe_can_be_read_again(file_of: Callable[..., ModelFile], tmp_path: Path) -> None:
+    recipe = json.loads(json.dumps(file_of().info["recipe"]))
+    recipe["model"]["tasks"] = {"skin tone": {"labels": ["a", "b"]}}
+    recipe["model"]["backbone"]["options"] = {}
+    recipe["data"]["limit"] = None
+    model = file_of(recipe=recipe)
+    text = card(model, about(model), Evidence((one_report(tmp_path, model),)))
+    told = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])
+    del recipe["data"]["limit"]
+    assert told == recipe
