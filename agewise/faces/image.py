@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
 """Larger JPEGs are read at a half, a quarter or an eighth; any other larger file is refused."""
@@ -76,7 +76,9 @@ def _decode(image: Image.Image) -> Photo:
             raise PhotoError(f"the image has {width}x{height} pixels; at most {limit}")
         image.draft("RGB", (width // shrink, height // shrink))  # rounded up, an odd side would not be shrunk at all
     scale = image.size[0] / width
-    upright = ImageOps.exif_transpose(image)
+    image.load()
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    upright = ImageOps.exif_transpose(image) if turned else image  # which copies what is upright already
     return Photo(np.ascontiguousarray(_to_rgb(upright)), scale)
 
 
@@ -91,7 +93,7 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 95) -> bytes:
