@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from agewise.ages import AGES, AgeDistribution, Predictor
 from agewise.data.crops import Batch, bodies
@@ -170,7 +171,7 @@ class Predictions:
 
 def _predicted(read: Batch, predictor: Predictor, first: int, where: str, folder: Path) -> pa.Table:
     """The rows, the first of which is row `first`, without their images and with what is predicted for them."""
-    return prediction_rows(read, _asked(predictor, read, where, folder) if len(read.crops) else None, first)
+    return prediction_rows(read, _of_batch(predictor, read, where, folder) if len(read.crops) else None, first)
 
 
 def prediction_rows(read: Batch, found: AgeDistribution | None, first: int) -> pa.Table:
@@ -191,19 +192,22 @@ def prediction_rows(read: Batch, found: AgeDistribution | None, first: int) -> p
     return pa.table({**{name: read.rows[name] for name in kept}, **made})
 
 
-def _asked(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDistribution:
-    crops, size = read.crops, int(getattr(predictor, "body_size", 0))
+def _of_batch(predictor: Predictor, read: Batch, where: str, folder: Path) -> AgeDistribution:
+    size = int(getattr(predictor, "body_size", 0))
+    shown = [bodies(read, folder, size)] if size and "body" in read.rows.column_names else []
+    return asked(predictor, where, read.crops, *shown)
+
+
+def asked(predictor: Predictor, where: str, *shown: NDArray[np.uint8]) -> AgeDistribution:
+    """The ages of crops, and of the bodies that some predictors see too. ValueError saying where it gives none."""
     try:
-        if size and "body" in read.rows.column_names:
-            ages = predictor(crops, bodies(read, folder, size))  # type: ignore[call-arg]  # one of faces and bodies
-        else:
-            ages = predictor(crops)
+        ages = predictor(*shown)
     except ValueError as error:
         raise ValueError(f"{where}: the predictor fails: {error}") from error
-    if not isinstance(ages, AgeDistribution) or len(ages) != len(crops):
+    if not isinstance(ages, AgeDistribution) or len(ages) != len(shown[0]):
         found = f"{len(ages)} faces" if isinstance(ages, AgeDistribution) else f"a {type(ages).__name__}"
         raise ValueError(
-            f"{where}: the predictor gives {found} for {len(crops)} crops; one distribution each is needed"
+            f"{where}: the predictor gives {found} for {len(shown[0])} crops; one distribution each is needed"
         )
     return ages
 

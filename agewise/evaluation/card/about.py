@@ -32,16 +32,8 @@ class Source(Settings):
     text: Text
 
 
-class Teacher(Settings):
-    """A network that said how old the faces are; training_data: what is known of the faces that it learnt from."""
-
-    name: Text
-    licence: Text
-    training_data: Text
-
-
-class Start(Settings):
-    """The weights from which training started, their licence, and what they had learnt from."""
+class Network(Settings):
+    """A teacher, or the weights from which training started; training_data: what is known of the faces behind them."""
 
     name: Text
     licence: Text
@@ -73,8 +65,8 @@ class About(Settings):
     use: Use
     data: Annotated[tuple[Source, ...], Field(min_length=1)]
     targets: Text
-    teachers: tuple[Teacher, ...]
-    start: Start | None = None
+    teachers: tuple[Network, ...]
+    start: Network | None = None
     calibration: Text | None = None
     measured: tuple[Text, ...] = ()
     figures: tuple[Figure, ...] = ()

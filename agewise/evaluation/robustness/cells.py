@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agewise.ages import AgeDistribution, Predictor
+from agewise.ages import Predictor
 from agewise.data.crops import Batch, parts, read_batches
 from agewise.data.manifest import (
     IMAGE,
@@ -33,7 +33,7 @@ from agewise.data.shards import Shards
 from agewise.evaluation.corruptions import CORRUPTIONS, EXTRAS, LEAST_SIDE, SEVERITIES, cell_rng, corrupt
 from agewise.evaluation.corruptions.profiles import Picture, Profile
 from agewise.evaluation.groups import Labels
-from agewise.evaluation.predictions import LABELS
+from agewise.evaluation.predictions import LABELS, asked
 from agewise.evaluation.robustness.processes import opened_alone, work_here
 from agewise.teachers.annotation.cluster import check_address, work_on_ray
 from agewise.teachers.annotation.plan import Run
@@ -84,7 +84,7 @@ class Walk:
         if not failed.all():
             keys = rows[~failed].tolist()
             crops = [self._changed(crop, key, kind, severity) for crop, key in zip(read.crops, keys, strict=True)]
-            ages = _asked(predictor, np.stack(crops), f"{kind} {severity}: rows {keys[0]}..{keys[-1]}")
+            ages = asked(predictor, f"{kind} {severity}: rows {keys[0]}..{keys[-1]}", np.stack(crops))
             years[:, ~failed] = np.stack([ages.mean, *ages.interval().T])
         made = [rows, *(pa.array(values, mask=failed) for values in years), pa.array(reasons, pa.string())]
         columns = dict(zip(PREDICTED, made, strict=True))
@@ -332,13 +332,3 @@ def made_so(path: Path, said: Mapping[str, Any]) -> bool:
     if changed:
         raise ManifestError(f"{path} was made with another {', '.join(changed)}; delete it, or give another folder")
     return True
-
-
-def _asked(predictor: Predictor, crops: NDArray[np.uint8], where: str) -> AgeDistribution:
-    try:
-        ages = predictor(crops)
-    except ValueError as error:
-        raise ValueError(f"{where}: the predictor fails: {error}") from error
-    if len(ages) != len(crops):
-        raise ValueError(f"{where}: the predictor gives {len(ages)} answers to {len(crops)} crops")
-    return ages

@@ -202,7 +202,7 @@ def test_a_model_that_returns_nan_or_too_little_is_one_line(write, cells) -> Non
     with pytest.raises(ValueError, match=r"clean 0: rows 0\.\.2: the predictor fails: .* must be finite") as error:
         cells(clean, lambda crops: AgeDistribution(np.full((len(crops), 101), np.nan)))
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="gives 2 answers to 3 crops"):
+    with pytest.raises(ValueError, match="gives 2 faces for 3 crops"):
         cells(clean, lambda crops: bright(crops[:-1]))
 
 
