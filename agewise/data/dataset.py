@@ -53,6 +53,8 @@ class Faces(Dataset[dict[str, Any]]):
         self.bodies = open_pictures(manifest, "body") if has_bodies else None
         self.pairs, self.tasks = bodies, dict(tasks or {})
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
+        self.teacher: tuple[Window, int] | None = None
+        """The window and the size in which a teacher is shown the same views, as `teacher_crop`."""
         self.manifest = manifest
         self.rows = np.arange(len(self.targets))
         self.epoch = 0
@@ -75,12 +77,14 @@ class Faces(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One face; its random view depends on seed, epoch and index only. Raises ManifestError if it is unreadable."""
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        pixels = self._view(self._crop(index), rng)
+        whole = self._crop(index)
+        pixels = self._view(whole, index, self.window, self.size)
         if self.pairs:
             pixels = np.stack([pixels, self._body(index)])
+        shown = {} if self.teacher is None else {"teacher_crop": self._view(whole, index, *self.teacher)}
         return {
             "crop": torch.from_numpy(pixels),
+            **{name: torch.from_numpy(other) for name, other in shown.items()},
             "target": torch.from_numpy(self.targets[index]),
             "weight": self.weights[index],
             "low": self.low[index],
@@ -89,12 +93,14 @@ class Faces(Dataset[dict[str, Any]]):
             "tasks": {name: known[index] for name, known in self.tasks.items()},
         }
 
-    def _view(self, crop: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _view(self, crop: NDArray[np.uint8], index: int, window: Window, size: int) -> NDArray[np.uint8]:
+        """A view (size, size, 3) of a crop; other windows of one face are placed and lit by the same draws."""
+        rng = np.random.default_rng((self.seed, self.epoch, index))
         if self.policy is None:
-            return np.asarray(cut(crop[None], self.window, self.size)[0])
+            return np.asarray(cut(crop[None], window, size)[0])
         if self.policy.policy == "own":
-            return view(crop, self.window, self.size, self.policy, rng)
-        return paper_view(crop, region_of(self.window, len(crop)), self.size, self.policy.policy, rng)
+            return view(crop, window, size, self.policy, rng)
+        return paper_view(crop, region_of(window, len(crop)), size, self.policy.policy, rng)
 
     def _crop(self, index: int) -> NDArray[np.uint8]:
         decoded = _decoded(self.images[int(self.rows[index])])

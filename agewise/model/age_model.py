@@ -129,7 +129,10 @@ class AgeModel(nn.Module):
 
     def answers(self, crops: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Raw outputs of the head and, by name, of the tasks."""
-        features = self.backbone(crops)
+        return self.of_features(self.backbone(crops))
+
+    def of_features(self, features: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The same from the backbone's features by group."""
         outputs = {}
         for name, head in self.tasks.items():
             given = features[self.groups[name]]

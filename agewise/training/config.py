@@ -97,6 +97,16 @@ class TrainingSettings(Settings):
         return self
 
 
+class ImitationSettings(Settings):
+    """Whose answers to the same views a student learns beside the labels (training/imitation.py)."""
+
+    teacher: str | None = Field(default=None, description="run folder of agewise train; none: labels alone")
+    share: float = Field(
+        default=0.5, ge=0, le=1, description="of the divergence from the teacher's ages; labels the rest"
+    )
+    features: float = Field(default=0.0, ge=0, description="weight of the distance to the teacher's features")
+
+
 class Recipe(Settings):
     """A whole run. Raises SettingsError, when it is read, for a head and a loss that do not fit."""
 
@@ -107,6 +117,7 @@ class Recipe(Settings):
     loss: LossSettings = LossSettings()
     augmentation: Augmentation = Augmentation()
     training: TrainingSettings = TrainingSettings()
+    imitation: ImitationSettings = ImitationSettings()
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:

@@ -22,6 +22,7 @@ from agewise.data.settings import SettingsError
 from agewise.model.age_model import AgeModel
 from agewise.model.backbone import reopen_norms
 from agewise.training.config import Recipe
+from agewise.training.imitation import teacher_of
 from agewise.training.loading import EpochSampler, EpochSeed, loader, open_faces
 from agewise.training.module import AgeModule, channels_last
 from agewise.training.run_folder import (
@@ -62,6 +63,9 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     if (folder / "model.safetensors").exists():
         return folder
     faces, valid = open_faces(recipe)
+    teacher = teacher_of(recipe)
+    if teacher:
+        faces.teacher = teacher.window, teacher.settings.size
     L.seed_everything(recipe.training.seed, verbose=False)
     if recipe.training.threads:
         torch.set_num_threads(recipe.training.threads)
@@ -76,7 +80,7 @@ def train(recipe: Recipe, progress: bool = True) -> Path:
     batches = loader(faces, recipe, training=True)
     assert isinstance(batches.sampler, EpochSampler)
     faces.epoch = batches.sampler.epoch = epoch  # Lightning asks for faces before it says
-    module = AgeModule(recipe, model, torch.from_numpy(prior).float())
+    module = AgeModule(recipe, model, torch.from_numpy(prior).float(), teacher)
     with warnings.catch_warnings():
         for said in _NOISE:
             warnings.filterwarnings("ignore", f".*{said}")

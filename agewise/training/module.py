@@ -14,6 +14,7 @@ from agewise.model.age_model import AgeModel
 from agewise.model.heads.head import single_precision
 from agewise.model.tasks import task_loss
 from agewise.training.config import Recipe
+from agewise.training.imitation import Imitation
 from agewise.training.objective import Objective
 
 Batch = dict[str, Any]
@@ -22,26 +23,28 @@ Batch = dict[str, Any]
 class AgeModule(L.LightningModule):
     """An AgeModel under a recipe."""
 
-    def __init__(self, recipe: Recipe, model: AgeModel, prior: Tensor) -> None:
-        """prior: the distribution (101,) of the training faces' ages."""
+    def __init__(self, recipe: Recipe, model: AgeModel, prior: Tensor, teacher: AgeModel | None = None) -> None:
+        """prior: the distribution (101,) of the training faces' ages; teacher: of recipe.imitation."""
         super().__init__()
         self.recipe = recipe
         self.model = model
         self.objective = Objective(recipe.loss, prior)
+        self.imitation = Imitation(teacher, model.backbone.features) if teacher else None
         self._seen: tuple[Tensor, Tensor, Tensor]
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
         """The weighted mean loss of a batch; mixed faces have the mixed losses of both (Zhang et al. 2018, mixup)."""
         share = self._share()
-        crops = batch["crop"]
-        if share < 1:
-            crops = share * crops.float() + (1 - share) * crops.roll(1, 0).float()
-        raw, outputs = self.model.answers(crops)
+        crops = _mixed(batch["crop"], share)
+        features = self.model.backbone(crops)
+        raw, outputs = self.model.of_features(features)
         total, weight = self._loss(raw, outputs, batch)
         if share < 1:
             other, others = self._loss(raw, outputs, _rolled(batch))
             total, weight = share * total + (1 - share) * other, share * weight + (1 - share) * others
         loss = total / self._everywhere(weight).clamp_min(1e-6)
+        if self.imitation is not None:
+            loss = self._imitating(loss, _mixed(batch["teacher_crop"], share), features["age"], raw)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: try a lower training.rate")
         target, group_only = batch["target"], batch["group_only"]
@@ -51,6 +54,19 @@ class AgeModule(L.LightningModule):
         self._seen = raw.detach(), target, group_only
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(raw), sync_dist=True)
         return loss
+
+    def _imitating(self, loss: Tensor, crops: Tensor, features: Tensor, raw: Tensor) -> Tensor:
+        """The labels' loss and the teacher's, by their shares."""
+        assert self.imitation is not None
+        settings = self.recipe.imitation
+        ages, inner = self.imitation(crops, features, self.model.head.log_probs(raw))
+        self.log("train_divergence", ages.mean(), batch_size=len(raw), sync_dist=True)
+        return (1 - settings.share) * loss + settings.share * ages.mean() + settings.features * inner.mean()
+
+    def on_fit_start(self) -> None:
+        """Takes the teacher to where the student is."""
+        if self.imitation is not None:
+            self.imitation.to_device(self.device)
 
     def _loss(self, raw: Tensor, outputs: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
         """Sum of the weighted losses, the tasks' included, and sum of the weights."""
@@ -111,9 +127,9 @@ class AgeModule(L.LightningModule):
         settings = self.recipe.training
         backbone = list(self.model.backbone.parameters())
         inside = {id(parameter) for parameter in backbone}
-        heads = [parameter for parameter in self.model.parameters() if id(parameter) not in inside]
+        heads = [parameter for parameter in self.parameters() if id(parameter) not in inside]
         groups = []
-        spared = _undecayed(self.model)
+        spared = _undecayed(self)
         for part, rate in ((backbone, 1.0), (heads, settings.head_rate)):
             for decay in {settings.decay, 0.0}:
                 kept = [p for p in part if p.requires_grad]
@@ -143,9 +159,15 @@ class AgeModule(L.LightningModule):
         return 1.0
 
 
+def _mixed(crops: Tensor, share: float) -> Tensor:
+    """Each face and the one before it in one picture."""
+    return crops if share == 1 else share * crops.float() + (1 - share) * crops.roll(1, 0).float()
+
+
 def _rolled(batch: Batch) -> Batch:
     """The batch in which each face has the labels of the one before it."""
-    rolled = {name: value.roll(1, 0) for name, value in batch.items() if isinstance(value, Tensor) and name != "crop"}
+    labels = {name: value for name, value in batch.items() if isinstance(value, Tensor) and "crop" not in name}
+    rolled = {name: value.roll(1, 0) for name, value in labels.items()}
     return {**rolled, "tasks": {name: value.roll(1, 0) for name, value in batch["tasks"].items()}}
 
 

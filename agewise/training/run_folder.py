@@ -135,7 +135,8 @@ def position(checkpoint: Path) -> tuple[int, int]:
 def weights_in(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The model's (averaged) weights in a Lightning checkpoint, opened without unpickling code."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    return {name.removeprefix("model."): value.contiguous() for name, value in state.items()}
+    own = {name: value for name, value in state.items() if name.startswith("model.")}
+    return {name.removeprefix("model."): value.contiguous() for name, value in own.items()}
 
 
 def csv_logger(folder: Path, step: int) -> CSVLogger:
@@ -169,9 +170,10 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
     changed = [name for name in one if one[name] != other[name]]
     if not changed and read_json(folder / "run.json")["manifests"] != _manifests(recipe):
         changed = ["content of its manifests"]
-    begun = read_json(folder / "run.json").get("start")
-    if not changed and begun and begun != fingerprint(Path(str(recipe.training.start)) / "model.safetensors"):
-        changed = ["content of training.start"]
+    told = read_json(folder / "run.json")
+    for part, run in _needed_runs(recipe).items():
+        if not changed and part in told and told[part] != fingerprint(Path(run) / "model.safetensors"):
+            changed = [f"content of {'imitation' if part == 'teacher' else 'training'}.{part}"]
     if changed:
         raise SettingsError(f"{folder} holds a run with another {', '.join(changed)}; give this one another name")
 
@@ -197,9 +199,15 @@ def claim(folder: Path, recipe: Recipe) -> None:
         "python": platform.python_version(),
         "threads": recipe.training.threads or torch.get_num_threads(),
     }
-    if recipe.training.start:
-        run["start"] = fingerprint(Path(recipe.training.start) / "model.safetensors")
+    for part, other in _needed_runs(recipe).items():
+        run[part] = fingerprint(Path(other) / "model.safetensors")
     _write(folder / "run.json", run)
+
+
+def _needed_runs(recipe: Recipe) -> dict[str, str]:
+    """The other runs that a run depends on."""
+    named = {"start": recipe.training.start, "teacher": recipe.imitation.teacher}
+    return {part: run for part, run in named.items() if run}
 
 
 def _manifests(recipe: Recipe) -> dict[str, str]:
