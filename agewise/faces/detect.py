@@ -26,6 +26,9 @@ DOMINANT = 0.25
 NEAR = 0.35
 """The share from which the middle level is left out too: beside so near a face, those of less than an eighth of the
 photo's long side are missed."""
+HINT, SMALL = 0.25, 1.5
+"""The score from which the middle level hints at a small face, and how small, in its REACH: for these alone is the
+finest level scanned where all faces found are clear. A face so small is found there, but its box is not yet right."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
@@ -120,18 +123,19 @@ class Detector:
         candidates = np.empty((0, 17))
         faces: list[Face] = []
         finest, shrunk = _finest(image)
-        reach = np.inf
+        reach, hinted = np.inf, True
         for level in LEVELS:
-            if _enough(faces, level, side):
+            if _enough(faces, level, side) or (level > LEVELS[1] and not hinted):
                 break
             if reach <= self.smallest * scaled:
                 break
             scale = self._scale(level, side, self.smallest * scaled)
             reach = REACH / scale
-            found = self._scan(finest, scale / shrunk, self.threshold)
+            found = self._scan(finest, scale / shrunk, min(HINT, self.threshold))
             found[:, :-1] /= shrunk
-            candidates = np.concatenate([candidates, found])
+            candidates = np.concatenate([candidates, found[found[:, -1] > self.threshold]])
             faces = keep_best(candidates)
+            hinted = _hinted(found, faces, SMALL * reach)
         subject = _subject(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
@@ -213,6 +217,17 @@ def _enough(faces: list[Face], level: int, side: int) -> bool:
         return True
     subject = _subject(faces, side)
     return subject > NEAR * side or (level > LEVELS[1] and subject > 0)
+
+
+def _hinted(found: NDArray[np.float64], faces: list[Face], small: float) -> bool:
+    """Whether there may be more faces, of less than `small` pixels, than those found, or one of these is doubtful."""
+    if not faces or min(face.score for face in faces) < CLEAR or min(face.size for face in faces) < small:
+        return True
+    boxes = np.array([face.box for face in faces])
+    likely = found[np.maximum(found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]) < small]
+    centres = (likely[:, None, :2] + likely[:, None, 2:4]) / 2
+    inside = np.all((centres > boxes[:, :2]) & (centres < boxes[:, 2:]), axis=2)
+    return not bool(np.all(np.any(inside, axis=1)))
 
 
 def _subject(faces: list[Face], side: int) -> float:

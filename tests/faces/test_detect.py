@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
 
-from agewise.faces.detect import Detector, Face, _enough, keep_best, nearest_centre
+from agewise.faces.detect import Detector, Face, _enough, _hinted, keep_best, nearest_centre
 from agewise.faces.image import read_photo
 
 CENTRE = np.array([224.0, 110.0])
@@ -200,3 +200,26 @@ def found(share: float, score: float = 0.95, side: int = 1000) -> Face:
 )
 def test_levels_that_add_little_are_left_out(faces: list[Face], level: int, side: int, left_out: bool) -> None:
     assert _enough(faces, level, side) is left_out
+
+
+def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
+    """A row of a scan: a square whose corner is at x, x."""
+    return np.array([x, x, x + size, x + size, *[0.0] * 12, score])
+
+
+@pytest.mark.parametrize(
+    ("faces", "rows", "hinted"),
+    [
+        ([], [], True),
+        ([found(0.3)], [candidate(0, 300, 0.95)], False),  # the face itself
+        ([found(0.3)], [candidate(100, 40)], False),  # its mouth
+        ([found(0.3)], [candidate(600, 40)], True),
+        ([found(0.3)], [candidate(600, 90)], False),  # large enough to be found where it was seen
+        ([found(0.3, score=0.7)], [], True),  # in doubt
+        ([found(0.3), found(0.05)], [], True),  # small itself
+    ],
+)
+def test_small_candidates_outside_clear_faces_hint_at_more(
+    faces: list[Face], rows: list[NDArray[np.float64]], hinted: bool
+) -> None:
+    assert _hinted(np.array(rows).reshape(-1, 17), faces, 60) is hinted
