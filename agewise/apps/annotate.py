@@ -69,11 +69,15 @@ def recalibrate(
     fit_on: Annotated[Path | None, typer.Option(help="Annotated manifest to fit on; MANIFEST itself if none.")] = None,
     constrain: Annotated[bool, typer.Option(help="Keep only the ages of each row's known group.")] = False,
     edge: Annotated[float, typer.Option(help="Blur of the groups' bounds: std in years.")] = 0.0,
+    by: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Fit apart for each of its values (sex).", show_default=False),
+    ] = None,
 ) -> None:
     """Puts a teacher's ages right per age, by faces whose age or age group is known."""
     from agewise.teachers.recalibrated import recalibrate as run
 
-    fitted = run(manifest, out, response, fit_on=fit_on, constrain=constrain, edge=edge)
+    fitted = run(manifest, out, response, fit_on=fit_on, constrain=constrain, edge=edge, by=by)
     print(f"{out}: recalibrated; the teacher answers, at each age:")
     for age in (1, 5, 15, 25, 35, 45, 55, 65, 75):
         print(f"  {age:3d} years: {fitted.mean[age]:5.1f} +- {fitted.std[age]:.1f}")

@@ -24,8 +24,6 @@ from agewise.faces.align import Window, cut
 from agewise.faces.bodies import letterbox
 
 LABELS = ("age", "age_std", "age_low", "age_high", "age_probs", "weight")
-_BLOCK = 1 << 16
-"""Rows whose targets are copied at a time."""
 
 
 class Faces(Dataset[dict[str, Any]]):
@@ -178,17 +176,3 @@ def labels(
         top.astype(np.float32),
         (grouped & ~exact & ~told) | empty,
     )
-
-
-def balanced_weights(targets: NDArray[np.float32], power: float, width: float = 4.0) -> NDArray[np.float64]:
-    """Weights (N,), mean 1: the inverse density of each target's ages, to a power (0: as they come, 1: even).
-
-    The density is smoothed over neighbouring ages (Yang et al. 2021, label distribution smoothing).
-    """
-    ages = np.arange(targets.shape[1])
-    kernel = np.exp(-0.5 * ((ages[:, None] - ages) / width) ** 2)
-    density = (kernel / kernel.sum(axis=0)) @ targets.mean(axis=0)
-    factors = np.maximum(density, 1e-4) ** -power
-    blocks = (targets[start : start + _BLOCK] for start in range(0, len(targets), _BLOCK))
-    weights = np.concatenate([block @ factors for block in blocks])  # the product makes a copy as float64
-    return np.asarray(weights / weights.mean(), dtype=np.float64)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import (
@@ -27,6 +28,9 @@ GROWN = 20.0
 EDGES = 20.0
 """The most, in years, by which the bounds of groups may be blurred."""
 
+FEWEST = 1000
+"""Faces of known age that a response of their own needs: with fewer it errs more than it puts right."""
+
 BOUNDS = ("age", "age_low", "age_high")
 """The columns that say what is known of a face."""
 
@@ -39,12 +43,15 @@ def recalibrate(
     fit_on: Path | None = None,
     constrain: bool = False,
     edge: float = 0.0,
+    by: str | None = None,
 ) -> Response:
     """Writes an annotated manifest with recalibrated `age_probs`, and the fitted Response as JSON.
 
     fit_on: the annotated manifest with ages or groups to fit on; `manifest` itself where None.
     constrain: each distribution keeps only the ages of its row's known group.
     edge: std, in years, by which the known groups' bounds are blurred first (less below GROWN): labels err too.
+    by: a column, such as sex, for each of whose values the teacher's answers are fitted apart; the file holds the
+        Response of all, as it is for those of whom the value is not known, or too seldom.
     """
     if metadata(manifest).get("step") == "recalibrate":
         raise ManifestError(f"{manifest} is recalibrated already; take the one that agewise annotate wrote")
@@ -57,14 +64,17 @@ def recalibrate(
         raise ManifestError(f"{fit_on or manifest}: no row with an age, or with age_low and age_high")
     chosen = fitted_on.filter(pa.array(labelled))
     fitted = fit_response(distributions(chosen).mean, known(chosen).probs)
-    table = read_manifest(manifest, need=["age_probs"])
+    table = read_manifest(manifest, need=["age_probs"] if by is None else ["age_probs", by])
     within = known(table).probs if constrain else None
     if within is not None:
         grouped = np.isnan(numbers(table, "age"))
         within[grouped] = blurred(within[grouped], edge, GROWN)
     ages = fitted.posterior(distributions(table).mean, within)
+    if by is not None:
+        ages = _apart(chosen, table, by, fitted, ages, within)
     column = table.schema.get_field_index("age_probs")
     said = {**metadata(manifest), "step": "recalibrate", "constrained": constrain, "edge": edge}
+    said |= {} if by is None else {"by": by}
     fitted.write(response)
     table = table.set_column(column, "age_probs", probs_column(ages))
     if "age_teacher" in table.column_names:
@@ -72,6 +82,30 @@ def recalibrate(
         table = table.set_column(at, "age_teacher", pa.array(ages.mean.round(DECIMALS)))
     write_manifest(table, target, said)
     return fitted
+
+
+def _apart(
+    chosen: pa.Table,
+    table: pa.Table,
+    by: str,
+    fitted: Response,
+    ages: AgeDistribution,
+    within: NDArray[np.float64] | None,
+) -> AgeDistribution:
+    """The ages of a table, those of each value of `by` by a response of its own to the prior of all."""
+    if by not in chosen.column_names:
+        raise ManifestError(f"--by {by}: the manifest to fit on has no such column")
+    probs, estimate = ages.probs.copy(), distributions(table).mean
+    values = np.array(table[by].to_pylist(), dtype=object)
+    for value in sorted({value for value in values if value is not None}, key=str):
+        own = chosen.filter(pa.array([one == value for one in chosen[by].to_pylist()]))
+        if len(own) < FEWEST:
+            continue
+        response = fit_response(distributions(own).mean, known(own).probs)
+        rows = values == value
+        apart = Response(response.mean, response.std, fitted.prior)
+        probs[rows] = apart.posterior(estimate[rows], None if within is None else within[rows]).probs
+    return AgeDistribution(probs)
 
 
 def known(table: pa.Table) -> AgeDistribution:

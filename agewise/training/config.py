@@ -24,6 +24,9 @@ class DataSettings(Settings):
     valid: str | None = Field(default=None, description="manifest that is only looked at")
     balance: float = Field(default=0.0, ge=0, le=1, description="draws; 0: faces as they come; 1: all ages alike")
     reweight: float = Field(default=0.0, ge=0, le=1, description="the same of each face's weight in the loss")
+    even: tuple[str, ...] = Field(
+        default=(), description="columns, such as sex, of whose values all are to have the same ages, by weights"
+    )
     workers: int = Field(default=2, ge=0, le=64)
     limit: int | None = Field(default=None, ge=1, description="learn from the first rows only")
     ages: tuple[float, float] | None = Field(default=None, description="learn only from faces of these ages, in years")

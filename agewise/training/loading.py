@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader, Sampler
 
 from agewise.data.attributes import attributes, classes, identities
 from agewise.data.choosing import chosen_rows, in_fold, of_ages
-from agewise.data.dataset import Faces, balanced_weights
+from agewise.data.dataset import Faces
 from agewise.data.manifest import ManifestError, check_frame, numbers, open_manifest, read_manifest
 from agewise.data.settings import SettingsError
 from agewise.data.targets import shaped, weights_of
+from agewise.data.weights import balanced_weights, even_weights
 from agewise.faces.align import Window
 from agewise.model.mivolo import CONFIGURATIONS
 from agewise.training.config import Recipe
@@ -39,6 +40,8 @@ def open_faces(recipe: Recipe) -> tuple[Faces, Faces | None]:
     held_out = in_fold(train, data.folds, data.fold) if data.folds else np.zeros(len(faces), bool)
     kept = of_ages(faces.targets, data.ages) if data.ages else np.ones(len(faces), bool)
     faces = faces.only(chosen_rows(train, kept, ~held_out, limit=data.limit))
+    if data.even:
+        faces.weights *= even_weights(faces.targets, _cells(train, data.even)[faces.rows]).astype(np.float32)
     if data.reweight:
         faces.weights *= balanced_weights(faces.targets, data.reweight).astype(np.float32)
     valid = _valid(recipe, Path(data.valid), window) if data.valid else None
@@ -62,6 +65,12 @@ def _shaped(faces: Faces, recipe: Recipe) -> Faces:
         spread = np.full(len(faces), np.nan)
     faces.targets = shaped(faces.targets, spread, settings, faces.group_only)
     return faces
+
+
+def _cells(manifest: Path, columns: tuple[str, ...]) -> NDArray[np.str_]:
+    """Which values each row (N,) has in some columns, as one word."""
+    table = read_manifest(manifest, columns=columns, need=columns)
+    return np.array([repr(tuple(row.values())) for row in table.to_pylist()])
 
 
 def _refuse_parts(manifest: Path) -> None:

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader
 
 from agewise.ages import AgeDistribution
 from agewise.data.augment import Augmentation
-from agewise.data.dataset import Faces, balanced_weights, labels
+from agewise.data.dataset import Faces, labels
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, write_manifest
 from agewise.data.stored import open_pictures, place_of
+from agewise.data.weights import balanced_weights, even_weights
 from agewise.faces.align import Window
 from agewise.faces.image import encode_jpeg
 
@@ -187,7 +188,7 @@ def test_no_row(tmp_path: Path) -> None:
 def test_balanced_weights_are_the_same_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = AgeDistribution.of_ages(np.linspace(3, 90, 50)).probs.astype(np.float32)
     whole = balanced_weights(targets, 0.5)
-    monkeypatch.setattr("agewise.data.dataset._BLOCK", 7)
+    monkeypatch.setattr("agewise.data.weights._BLOCK", 7)
     assert balanced_weights(targets, 0.5) == pytest.approx(whole, rel=1e-12)
 
 
@@ -199,3 +200,22 @@ def test_balanced_weights() -> None:
     assert even[:90].sum() == pytest.approx(even[90:].sum(), rel=1e-3)  # far apart, the smoothing cancels
     half = balanced_weights(targets, 0.5)
     assert half[-1] / half[0] == pytest.approx(3.0, rel=1e-3)  # the square root of nine times as rare
+
+
+def test_even_weights_give_every_group_the_ages_of_all() -> None:
+    ages = np.array([20.0] * 80 + [60.0] * 20 + [20.0] * 30 + [60.0] * 70)
+    groups = np.array(["F"] * 100 + ["M"] * 100)
+    targets = AgeDistribution.of_ages(ages).probs.astype(np.float32)
+    weights = even_weights(targets, groups)
+    assert weights.mean() == pytest.approx(1.0)
+    for group in ("F", "M"):
+        young = weights[(groups == group) & (ages == 20)].sum()
+        assert young / weights[groups == group].sum() == pytest.approx(0.55, abs=0.001)  # 110 of all 200
+    assert even_weights(targets, np.full(200, "all")) == pytest.approx(1.0)
+
+
+def test_even_weights_are_bounded() -> None:
+    ages = np.array([20.0] * 999 + [60.0] + [60.0] * 1000)
+    targets = AgeDistribution.of_ages(ages).probs.astype(np.float32)
+    weights = even_weights(targets, np.array(["F"] * 1000 + ["M"] * 1000))
+    assert weights.max() / weights.min() < 7  # 500 to 1 without

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
-from agewise.data.manifest import ManifestError, distributions, metadata, read_manifest
+from agewise.data.manifest import ManifestError, distributions, metadata, probs_column, read_manifest, write_manifest
 from agewise.teachers.annotation.annotate import annotate, annotate_folder
 from agewise.teachers.recalibrate import Response
 from agewise.teachers.recalibrated import recalibrate
@@ -99,3 +99,44 @@ def test_a_folder_of_parts_is_recalibrated_as_one_file_is(tmp_path: Path, faces_
     one, parts = (read_manifest(tmp_path / f"{name}.fixed.parquet") for name in ("soft.parquet", "soft"))
     assert distributions(parts).probs == pytest.approx(distributions(one).probs, abs=1e-6)
     assert metadata(tmp_path / "soft.fixed.parquet")["teacher"] == "flat"
+
+
+@pytest.mark.parametrize("few", [False, True], ids=["many", "few"])
+def test_a_teacher_that_reads_women_younger_is_put_right_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """What is fitted apart has the prior of all; who is too few, or of unknown value, is read as everybody is."""
+    monkeypatch.setattr("agewise.teachers.recalibrated.FEWEST", 10_000 if few else 300)
+    rng = np.random.default_rng(0)
+    age = rng.uniform(5, 80, 1500).round()
+    sex = np.array(["F", "M", None], dtype=object)[np.repeat([0, 1, 2], 500)]
+    read = (age - np.where(sex == "F", 6.0, 0.0) + rng.normal(0, 2, 1500)).clip(0, 100)
+    probs = AgeDistribution.gaussian(read, 3.0).probs.astype(np.float32)
+    table = pa.table(
+        {"age": age, "sex": pa.array(sex.tolist(), pa.string()), "age_probs": probs_column(AgeDistribution(probs))}
+    )
+    source, fixed, response = (tmp_path / name for name in ("raw.parquet", "fixed.parquet", "r.json"))
+    write_manifest(table, source, {"step": "annotate"})
+    fitted = recalibrate(source, fixed, response, by="sex")
+    away = distributions(read_manifest(fixed)).mean - age
+    bias = {name: away[sex == name].mean() for name in ("F", "M", None)}
+    if few:
+        assert bias["F"] < -2.5
+        assert bias["M"] > 1.0
+    else:
+        assert abs(bias["F"]) < 0.6
+        assert abs(bias["M"]) < 0.6
+    expected = fitted.posterior(distributions(read_manifest(source)).mean).mean - age
+    assert away[sex == None] == pytest.approx(expected[sex == None], abs=1e-3)  # noqa: E711  # row by row
+    assert metadata(fixed)["by"] == "sex"
+
+
+def test_a_column_to_fit_apart_that_is_not_there(tmp_path: Path, faces_of: Write) -> None:
+    source, soft = (
+        faces_of(tmp_path / "faces.parquet", np.tile(np.arange(2.0, 82.0), 2), side=8),
+        tmp_path / "soft.parquet",
+    )
+    annotate(source, flattened, soft, identity="flat")
+    with pytest.raises(ManifestError, match="no column sex"):
+        recalibrate(soft, tmp_path / "fixed.parquet", tmp_path / "r.json", by="sex")
+    assert not (tmp_path / "fixed.parquet").exists()

@@ -157,3 +157,13 @@ def test_a_face_of_a_group_alone_keeps_its_group(
     learned = open_faces(tiny_recipe(mixed, tmp_path, data={"target": target}))[0]
     assert learned.group_only.tolist() == [True, False]
     assert np.flatnonzero(learned.targets[0]).tolist() == list(range(20, 30))
+
+
+def test_ages_that_are_made_even_between_the_sexes(tmp_path: Path, faces_of: Make, tiny_recipe: Make) -> None:
+    ages, sex = [20.0] * 6 + [60.0] * 2 + [20.0] * 2 + [60.0] * 6, ["F"] * 8 + ["M"] * 8
+    manifest = faces_of(tmp_path / "faces.parquet", ages, sex=sex, age_std=[1.0] * 16)
+    plain, even = (open_faces(tiny_recipe(manifest, tmp_path, data={"even": names}))[0] for names in ([], ["sex"]))
+    assert plain.weights == pytest.approx(1.0)
+    assert even.weights[:8].reshape(4, 2).sum(axis=1) == pytest.approx([4 / 3, 4 / 3, 4 / 3, 4.0], rel=0.02)
+    with pytest.raises(ManifestError, match="camera"):
+        open_faces(tiny_recipe(manifest, tmp_path, data={"even": ["camera"]}))
