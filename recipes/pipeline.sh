@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole story of the bundled models, from pictures to ONNX files. About two and a half hours on two cores; a second
+# The whole story of the bundled models, from pictures to ONNX files. About three hours on two cores; a second
 # call resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -12,17 +12,23 @@ for set in fairface-train fairface-val utkface-dev; do
   agewise prepare "$data/$set.parquet" --out "work/$set.parquet"
 done
 
-# Two outside networks say how old each face is; their answers are put right per age and kept within the known groups.
+# Two outside networks say how old each face is; their answers are put right per age and kept within the known groups;
+# a second time for women and men apart, whom the networks read differently.
 agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair-mirrored.toml \
   --out work/fairface-train.raw.parquet
 agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
   --out work/fairface-train.soft.parquet --response work/pair.response.json
+agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by sex \
+  --out work/fairface-train.fair.parquet --response work/pair.response.json
 
-# A student learns these distributions, a narrower one begins where it ended, and each becomes a file: its intervals and
-# a map of its ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
+# A student learns these distributions at 160 pixels, then at 208, and at last as they are for women and men alike; a
+# narrower one begins where the second stage ended and imitates it. Each becomes a file: its intervals and a map of its
+# ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
 models=agewise/deployment/models
-for name in base small; do
+for name in base-160 base-208 base small; do
   agewise train "recipes/$name.toml"
+done
+for name in base small; do
   agewise export "runs/$name" --licence Apache-2.0 --out "work/$name.plain.onnx"
   agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate mixed --out "work/$name.onnx"
 done
