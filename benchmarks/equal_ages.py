@@ -27,6 +27,8 @@ def main(report: Path, column: str) -> None:
     age = np.array(table["age"].to_pylist(), dtype=np.float64)
     error = np.abs(np.array(table["mean"].to_pylist(), dtype=np.float64) - age)
     groups = np.array([str(value) for value in table[column].to_pylist()])
+    scored = ~np.isnan(error)
+    age, error, groups = age[scored], error[scored], groups[scored]
     bands = np.digitize(age, EDGES)
     share = np.bincount(bands, minlength=len(EDGES) + 1) / len(bands)
     rng = np.random.default_rng(0)

@@ -21,11 +21,11 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
 agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by sex \
   --out work/fairface-train.fair.parquet --response work/pair.response.json
 
-# A student learns these distributions at 160 pixels, then at 208, and at last as they are for women and men alike; a
-# narrower one begins where the second stage ended and imitates it. Each becomes a file: its intervals and a map of its
-# ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
+# A student learns these distributions at 160 pixels, then at 208, and at last those put right for women and men apart; a
+# narrower one begins where the second stage ended and imitates it, then the last one. Each becomes a file: its intervals
+# and a map of its ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
 models=agewise/deployment/models
-for name in base-160 base-208 base small; do
+for name in base-160 base-208 base small-first small; do
   agewise train "recipes/$name.toml"
 done
 for name in base small; do

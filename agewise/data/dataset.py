@@ -92,7 +92,11 @@ class Faces(Dataset[dict[str, Any]]):
         }
 
     def _view(self, crop: NDArray[np.uint8], index: int, window: Window, size: int) -> NDArray[np.uint8]:
-        """A view (size, size, 3) of a crop; other windows of one face are placed and lit by the same draws."""
+        """A view (size, size, 3) of a crop; other windows of one face are turned and lit alike.
+
+        Shifts are shares of each window, which moves one by a hundredth of its side against the other, and the hidden
+        rectangle is elsewhere.
+        """
         rng = np.random.default_rng((self.seed, self.epoch, index))
         if self.policy is None:
             return np.asarray(cut(crop[None], window, size)[0])

@@ -25,7 +25,7 @@ def balanced_weights(targets: NDArray[np.float32], power: float) -> NDArray[np.f
 
 
 def even_weights(targets: NDArray[np.float32], groups: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Weights (N,), mean 1, that give each group (N,) the ages of all, as far as BOUNDS allow.
+    """Weights (N,), mean 1 in each group (N,) too, that give it the ages of all, as far as BOUNDS allow.
 
     Else a network reads women as young as the women of its photos are (docs/LOG.md).
     """
@@ -34,8 +34,9 @@ def even_weights(targets: NDArray[np.float32], groups: NDArray[np.str_]) -> NDAr
     for group in np.unique(groups):
         rows = groups == group
         factors = np.clip(everyone / np.maximum(_density(targets[rows]), 1e-4), *BOUNDS)
-        weights[rows] = targets[rows] @ factors
-    return weights / weights.mean()
+        own = targets[rows] @ factors
+        weights[rows] = own / own.mean()
+    return weights
 
 
 def _density(targets: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from agewise.ages import AgeDistribution
@@ -95,14 +96,17 @@ def _apart(
     """The ages of a table, those of each value of `by` by a response of its own to the prior of all."""
     if by not in chosen.column_names:
         raise ManifestError(f"--by {by}: the manifest to fit on has no such column")
+    if any(pa.types.is_nested(one.schema.field(by).type) for one in (chosen, table)):
+        raise ManifestError(f"--by {by}: a column of lists or records; one of plain values is needed")
     probs, estimate = ages.probs.copy(), distributions(table).mean
-    values = np.array(table[by].to_pylist(), dtype=object)
-    for value in sorted({value for value in values if value is not None}, key=str):
-        own = chosen.filter(pa.array([one == value for one in chosen[by].to_pylist()]))
-        if len(own) < FEWEST:
-            continue
+    there, values = pc.value_counts(chosen[by]), table[by].to_pylist()
+    often = [one["values"] for one in there.to_pylist() if one["values"] is not None and one["counts"] >= FEWEST]
+    if not often:
+        raise ManifestError(f"--by {by}: no value has the {FEWEST} faces of known age that a fit of its own needs")
+    for value in often:
+        own = chosen.filter(pc.equal(chosen[by], value))
         response = fit_response(distributions(own).mean, known(own).probs)
-        rows = values == value
+        rows = np.array([one == value for one in values])
         apart = Response(response.mean, response.std, fitted.prior)
         probs[rows] = apart.posterior(estimate[rows], None if within is None else within[rows]).probs
     return AgeDistribution(probs)

@@ -105,7 +105,10 @@ class ImitationSettings(Settings):
 
     teacher: str | None = Field(default=None, description="run folder of agewise train; none: labels alone")
     share: float = Field(
-        default=0.5, ge=0, le=1, description="of the divergence from the teacher's ages; labels the rest"
+        default=0.5,
+        ge=0,
+        le=1,
+        description="of the divergence from the teacher's ages, all faces alike; labels and tasks the rest",
     )
     features: float = Field(default=0.0, ge=0, description="weight of the distance to the teacher's features")
 

@@ -23,7 +23,8 @@ def teacher_of(recipe: Recipe) -> AgeModel | None:
         if settings.backbone.name in CONFIGURATIONS:
             raise SettingsError(f"imitation.teacher: {whose} sees pairs of faces and bodies, which are not imitated")
     if (teacher.settings.frame, teacher.settings.margin) != (recipe.model.frame, recipe.model.margin):
-        raise SettingsError(f"imitation.teacher: {name} sees another frame: {teacher.settings.frame!r}")
+        seen, own = (f"{one.frame!r} with margin {one.margin:g}" for one in (teacher.settings, recipe.model))
+        raise SettingsError(f"imitation.teacher: {name} sees the frame {seen}, this recipe {own}")
     return teacher
 
 

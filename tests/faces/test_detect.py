@@ -81,6 +81,25 @@ def test_larger_photos_hold_no_more_faces(detect: Detector, photo: NDArray[np.ui
     assert np.abs(centre(face) - CENTRE * side / 512).max() < 25 * side / 512
 
 
+def test_the_finest_level_is_scanned_on_a_hint_alone(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    scan = Detector._scan
+
+    def scanned(self: Detector, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
+        sides.append(round(scale * max(image.shape[:2])))
+        return scan(self, image, scale, threshold)
+
+    monkeypatch.setattr(Detector, "_scan", scanned)
+    canvas = np.full((1000, 1500, 3), 128, np.uint8)
+    canvas[:400, :400] = resized(photo[20:220, 120:320], 400, 400)  # one clear face of 14 % of the width
+    assert len(Detector(threads=1)(canvas)) == 1
+    assert 1024 not in sides
+    canvas[700:860, 1200:1360] = resized(photo[20:220, 120:320], 160, 160)  # and one of 85 pixels
+    sides.clear()
+    assert len(Detector(threads=1)(canvas)) == 2
+    assert 1024 in sides
+
+
 def test_twelve_megapixels(detect: Detector, photo: NDArray[np.uint8]) -> None:
     canvas = np.full((3000, 4000, 3), 128, np.uint8)
     canvas[:, 500:3500] = resized(photo, 3000, 3000)

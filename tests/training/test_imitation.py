@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from agewise.data.augment import Augmentation
 from agewise.data.dataset import Faces
@@ -116,6 +118,27 @@ def test_a_run_of_another_teacher_is_another_run(
     train(recipe(teacher=str(tiny_run)), progress=False)
     with pytest.raises(SettingsError, match=r"another imitation\.share"):
         train(recipe(teacher=str(tiny_run), share=0.9), progress=False)
+
+
+def test_a_run_whose_teacher_has_changed_is_refused(
+    faces: Path, tiny_run: Path, tiny_recipe: Make, tmp_path: Path
+) -> None:
+    teacher = Path(shutil.copytree(tiny_run, tmp_path / "teacher"))
+    recipe = tiny_recipe(faces, tmp_path, imitation={"teacher": str(teacher)}, training={"mixup": 0.4})
+    train(recipe, progress=False)
+    state = {name: value * 1.01 for name, value in load_file(teacher / "model.safetensors").items()}
+    save_file(state, teacher / "model.safetensors")
+    with pytest.raises(SettingsError, match=r"another content of imitation\.teacher"):
+        train(recipe, progress=False)
+
+
+def test_a_teacher_of_another_frame_is_refused(faces: Path, tiny_run: Path, tiny_recipe: Make, tmp_path: Path) -> None:
+    teacher = Path(shutil.copytree(tiny_run, tmp_path / "teacher"))
+    said = json.loads((teacher / "recipe.json").read_text())
+    said["model"] |= {"frame": "square", "margin": 0.5}
+    (teacher / "recipe.json").write_text(json.dumps(said))
+    with pytest.raises(SettingsError, match=r"sees the frame 'square' with margin 0\.5, this recipe 'aligned'"):
+        train(tiny_recipe(faces, tmp_path, imitation={"teacher": str(teacher)}), progress=False)
 
 
 def test_a_teacher_of_bodies_is_refused(faces: Path, tiny_run: Path, tiny_recipe: Make, tmp_path: Path) -> None:
