@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,18 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster()
+for _ in range(2):
+    cluster.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False, include_log_monitor=False)
+print(cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
 
 
 def _refused(_socket: socket.socket, address: Any) -> None:
@@ -129,3 +144,15 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, faces_of: Any, tiny_recip
     folder = tmp_path_factory.mktemp("tiny")
     faces = faces_of(folder / "faces.parquet", range(2, 82, 5))
     return Path(train(tiny_recipe(faces, folder), progress=False))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster of two nodes of one core each, in a process of its own."""
+    quiet = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    quiet["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate("")

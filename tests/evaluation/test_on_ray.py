@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,18 +39,6 @@ FACES = 2400
 """Three parts of predictions."""
 WALK: dict[str, Any] = {"name": "t", "kinds": ["pixelate", "contrast_minus"], "limit": 5, "batch": 3}
 """Eleven cells of five faces."""
-
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-
-cluster = Cluster()
-for _ in range(2):
-    cluster.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False, include_log_monitor=False)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 DRIVER = """
 import json, os, sys, time
@@ -107,18 +95,6 @@ class Killed:
             raise KeyboardInterrupt
         self.left -= 1
         return bright(crops)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of two nodes of one core each."""
-    quiet = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    quiet["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-c", CLUSTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.communicate("")
 
 
 @pytest.fixture(scope="module")

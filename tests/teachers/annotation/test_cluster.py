@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +32,6 @@ Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
 BAD = {"bytes": b"no picture", "path": None}
 ROWS, FACES = 10, 83
-
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-
-cluster = Cluster()
-for _ in range(2):
-    cluster.add_node(num_cpus=1, object_store_memory=80 << 20, include_dashboard=False, include_log_monitor=False)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
 
 DRIVER = """
 import json, os, sys, time
@@ -80,18 +68,6 @@ if __name__ == "__main__":
 
 def bright(crops: NDArray[np.uint8]) -> AgeDistribution:
     return AgeDistribution.gaussian(((crops.mean(axis=(1, 2, 3)) - 40) / 1.6).clip(0, 100), 3.0)
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of two nodes of one core each."""
-    quiet = {**os.environ, "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-    quiet["PYTHONPATH"] = str(ROOT)
-    command = [sys.executable, "-c", CLUSTER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=quiet) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.communicate("")
 
 
 @pytest.fixture(scope="module")
