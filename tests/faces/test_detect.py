@@ -28,6 +28,20 @@ def photo() -> NDArray[np.uint8]:
     return np.asarray(data.astronaut())
 
 
+@pytest.fixture
+def sides(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The long sides of all that is scanned from here on."""
+    seen: list[int] = []
+    scan = Detector._scan
+
+    def scanned(self: Detector, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
+        seen.append(round(scale * max(image.shape[:2])))
+        return scan(self, image, scale, threshold)
+
+    monkeypatch.setattr(Detector, "_scan", scanned)
+    return seen
+
+
 def resized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
 
@@ -81,15 +95,7 @@ def test_larger_photos_hold_no_more_faces(detect: Detector, photo: NDArray[np.ui
     assert np.abs(centre(face) - CENTRE * side / 512).max() < 25 * side / 512
 
 
-def test_the_finest_level_is_scanned_on_a_hint_alone(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    sides: list[int] = []
-    scan = Detector._scan
-
-    def scanned(self: Detector, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
-        sides.append(round(scale * max(image.shape[:2])))
-        return scan(self, image, scale, threshold)
-
-    monkeypatch.setattr(Detector, "_scan", scanned)
+def test_the_finest_level_is_scanned_on_a_hint_alone(photo: NDArray[np.uint8], sides: list[int]) -> None:
     canvas = np.full((1000, 1500, 3), 128, np.uint8)
     canvas[:400, :400] = resized(photo[20:220, 120:320], 400, 400)  # one clear face of 14 % of the width
     assert len(Detector(threads=1)(canvas)) == 1
@@ -147,15 +153,7 @@ def test_thresholds_outside_zero_to_one_are_refused() -> None:
         Detector(threshold=1.0)
 
 
-def test_a_smallest_face_saves_the_finer_levels(photo: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
-    sides: list[int] = []
-    scan = Detector._scan
-
-    def scanned(self: Detector, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
-        sides.append(round(scale * max(image.shape[:2])))
-        return scan(self, image, scale, threshold)
-
-    monkeypatch.setattr(Detector, "_scan", scanned)
+def test_a_smallest_face_saves_the_finer_levels(photo: NDArray[np.uint8], sides: list[int]) -> None:
     crowd = np.concatenate([photo] * 3, axis=1)  # 1536 pixels wide: its faces have 106
     for smallest, levels in {0.0: [256, 512, 1024], 80.0: [256, 512, 576], 100.0: [256, 461]}.items():
         sides.clear()
