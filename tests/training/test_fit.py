@@ -28,31 +28,9 @@ from agewise.training.run_folder import load_run, read_json
 Make = Callable[..., Any]
 
 
-class Killed(BaseException):
-    """What kill -9 does, as far as one process can do it to itself."""
-
-
 @pytest.fixture
 def faces(tmp_path: Path, faces_of: Make) -> Path:
     return Path(faces_of(tmp_path / "faces.parquet", range(2, 82, 5)))
-
-
-@pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], Any]:
-    """Makes training die in a step of an epoch, once."""
-
-    def at(epoch: int, step: int) -> None:
-        original = AgeModule.training_step
-
-        def training_step(self: AgeModule, batch: Any, index: int) -> torch.Tensor:
-            if (self.current_epoch, index) == (epoch, step):
-                monkeypatch.setattr(AgeModule, "training_step", original)
-                raise Killed
-            return original(self, batch, index)
-
-        monkeypatch.setattr(AgeModule, "training_step", training_step)
-
-    return at
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -103,7 +81,7 @@ def test_it_learns(tmp_path: Path, faces: Path, tiny_recipe: Make) -> None:
     ids=["mid-epoch", "workers-ema", "before-any-checkpoint"],
 )
 def test_a_resumed_run_ends_as_one_that_was_not_killed(
-    tmp_path: Path, faces: Path, tiny_recipe: Make, kill: Make, workers: int, ema: float, epoch: int, step: int
+    tmp_path: Path, faces: Path, tiny_recipe: Make, killed: Make, workers: int, ema: float, epoch: int, step: int
 ) -> None:
     mixup = 0.4 if ema else 0.0
     changes: dict[str, Any] = {
@@ -112,9 +90,7 @@ def test_a_resumed_run_ends_as_one_that_was_not_killed(
     }
     whole = train(tiny_recipe(faces, tmp_path / "whole", **changes), progress=False)
     recipe = tiny_recipe(faces, tmp_path / "killed", **changes)
-    kill(epoch, step)
-    with pytest.raises(Killed):
-        train(recipe, progress=False)
+    killed(recipe, epoch, step)
     assert not (recipe.folder / "model.safetensors").exists()
     with pytest.raises(SettingsError, match="this run is not finished; agewise train resumes it"):
         load_run(recipe.folder)

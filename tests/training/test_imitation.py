@@ -102,6 +102,20 @@ def test_what_fits_the_features_to_the_teacher_learns_too(
     assert learned == sum(parameter.numel() for parameter in model.parameters()) + width * (width + 1)
 
 
+def test_a_run_that_imitates_ends_as_one_that_was_not_killed(
+    faces: Path, tiny_run: Path, tiny_recipe: Make, tmp_path: Path, killed: Make
+) -> None:
+    changes: dict[str, Any] = {
+        "imitation": {"teacher": str(tiny_run)},
+        "training": {"epochs": 2, "mixup": 0.4, "ema": 0.9},
+    }
+    whole = train(tiny_recipe(faces, tmp_path / "whole", **changes), progress=False)
+    recipe = tiny_recipe(faces, tmp_path / "killed", **changes)
+    killed(recipe, 1, 1)
+    given, expected = (load_file(folder / "model.safetensors") for folder in (train(recipe, progress=False), whole))
+    assert all(torch.equal(given[name], expected[name]) for name in expected)
+
+
 def test_a_teacher_that_is_not_there(faces: Path, tiny_recipe: Make, tmp_path: Path) -> None:
     recipe = tiny_recipe(faces, tmp_path, imitation={"teacher": str(tmp_path / "nobody")})
     with pytest.raises(SettingsError, match="nobody: not a run folder"):

@@ -20,16 +20,12 @@ from agewise.faces.align import Window
 from agewise.training.config import Recipe
 from agewise.training.fit import train
 from agewise.training.module import AgeModule
-from agewise.training.run_folder import Checkpoints, load_run
+from agewise.training.run_folder import load_run
 
 Make = Callable[..., Any]
 STILL = {"rotation": 0, "scale": 0, "shift": 0, "skew": 0, "contrast": 0, "brightness": 0, "colour": 0, "grey": 0}
 NORMLESS = {"backbone": {"name": "test_vit", "options": {"img_size": 32}}, "size": 32, "dropout": 0.0}
 """A network without batch norms, in which a batch of eight is two of four."""
-
-
-class Killed(BaseException):
-    """What kill -9 does, as far as one process can do it to itself."""
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -64,33 +60,6 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
     monkeypatch.setattr(AgeModule, "training_step", training_step)
     return seen
-
-
-@pytest.fixture
-def kill(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Makes training die in a step of an epoch, once; step -1: when the epoch's last.ckpt is to be written."""
-
-    def at(epoch: int, step: int) -> None:
-        original, save = AgeModule.training_step, Checkpoints.save_checkpoint
-
-        def training_step(self: AgeModule, batch: Any, index: int) -> torch.Tensor:
-            if (self.current_epoch, index) == (epoch, step):
-                monkeypatch.setattr(AgeModule, "training_step", original)
-                raise Killed
-            return original(self, batch, index)
-
-        def save_checkpoint(
-            self: Checkpoints, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-        ) -> None:
-            if step == -1 and checkpoint["epoch"] == epoch and Path(path).name == "last.ckpt":
-                monkeypatch.setattr(Checkpoints, "save_checkpoint", save)
-                raise Killed
-            save(self, checkpoint, path, storage_options)
-
-        monkeypatch.setattr(AgeModule, "training_step", training_step)
-        monkeypatch.setattr(Checkpoints, "save_checkpoint", save_checkpoint)
-
-    return at
 
 
 def rates(steps: list[dict[str, Any]]) -> list[float]:
@@ -211,7 +180,7 @@ def past(middling: Path, **training: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ema", [0.0, 0.5], ids=["plain", "averaged"])
 def test_the_best_epoch_is_kept(
-    tmp_path: Path, faces: Path, middling: Path, tiny_recipe: Make, kill: Make, ema: float
+    tmp_path: Path, faces: Path, middling: Path, tiny_recipe: Make, killed: Make, ema: float
 ) -> None:
     changes = past(middling, ema=ema)
     whole = run(faces, tmp_path / "whole", tiny_recipe, **changes)
@@ -220,13 +189,12 @@ def test_the_best_epoch_is_kept(
     assert 1 < best < len(found) - 1
     assert abs(found[-1] - found[best]) > 1
     assert excess_of(whole, middling) == pytest.approx(found[best], abs=1e-3)
+    dying = tiny_recipe(faces, tmp_path / "killed", **changes)
     # Killed once between best.ckpt and last.ckpt, so that the first is the newer one, and once after the best epoch.
     for epoch, step in ((best, -1), (best + 1, 0)):
-        kill(epoch, step)
-        with pytest.raises(Killed):
-            run(faces, tmp_path / "killed", tiny_recipe, **changes)
+        killed(dying, epoch, step)
         assert (tmp_path / "killed" / "tiny" / "best.ckpt").exists()
-    resumed = run(faces, tmp_path / "killed", tiny_recipe, **changes)
+    resumed = train(dying, progress=False)
     expected, given = weights(whole), weights(resumed)
     assert all(torch.equal(given[name], expected[name]) for name in expected)
     # A score may differ in its seventh digit: a matrix product of MKL depends on where its inputs lie in memory.
@@ -264,7 +232,7 @@ def test_without_a_known_age_there_is_no_best(
 
 @pytest.mark.parametrize("ema", [0.0, 0.5])
 def test_a_forest_remembers_its_faces_through_a_kill(
-    tmp_path: Path, faces: Path, tiny_recipe: Make, kill: Make, ema: float
+    tmp_path: Path, faces: Path, tiny_recipe: Make, killed: Make, ema: float
 ) -> None:
     forest = {"name": "forest", "trees": 2, "depth": 3, "outputs": 8, "every": 3, "memory": 12}
     changes: dict[str, Any] = {
@@ -273,10 +241,9 @@ def test_a_forest_remembers_its_faces_through_a_kill(
         "training": {"epochs": 3, "ema": ema, "batch": 5},
     }
     whole = weights(run(faces, tmp_path / "whole", tiny_recipe, **changes))
-    kill(2, 1)
-    with pytest.raises(Killed):
-        run(faces, tmp_path / "killed", tiny_recipe, **changes)
-    given = weights(run(faces, tmp_path / "killed", tiny_recipe, **changes))
+    dying = tiny_recipe(faces, tmp_path / "killed", **changes)
+    killed(dying, 2, 1)
+    given = weights(train(dying, progress=False))
     assert all(torch.equal(given[name], whole[name]) for name in whole)
     assert whole["head.seen"].tolist() == [45, 9]  # three epochs of three batches of five; renewed in steps 3, 6 and 9
     assert whole["backbone.network.bn1.num_batches_tracked"] == 9
