@@ -61,12 +61,13 @@ def export(
     out: Out,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the metadata.")] = "unknown",
     half: Annotated[bool, typer.Option(help="Store the weights in half precision.")] = True,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Answer to a face and its mirror image: the mean.")] = False,
     calibrate_on: Annotated[Path | None, typer.Option(help="Manifest to fit the distributions' width on.")] = None,
 ) -> None:
     """A run as one ONNX file, preprocessing inside, checked against the run."""
     from agewise.deployment.export import export as write
 
-    made = write(run, out, licence=licence, half=half, calibrate_on=calibrate_on)
+    made = write(run, out, licence=licence, half=half, mirror=mirror, calibrate_on=calibrate_on)
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from the run by {made.years:.4f} years at the most")
 
 

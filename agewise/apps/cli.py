@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from contextlib import suppress
 from importlib import import_module
 from typing import Annotated, NoReturn
 
@@ -56,6 +57,19 @@ def application(name: str | None = None) -> typer.Typer:
         else:
             app.command(verb)(found)
     return app
+
+
+def run() -> None:
+    """The installed command. `predict` leaves its memory to the system: freeing it is a tenth of a short call."""
+    try:
+        main()
+    except SystemExit as leaving:
+        if sys.argv[1:2] == ["predict"] and isinstance(leaving.code, int):
+            with suppress(OSError):  # nobody reads on
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(leaving.code)
+        raise
 
 
 def main() -> None:
@@ -123,4 +137,4 @@ def _fail(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -47,20 +47,33 @@ class Exported:
 
 
 class _Graph(nn.Module):
-    def __init__(self, model: AgeModel) -> None:
+    def __init__(self, model: AgeModel, mirror: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.mirror = model, mirror
 
     def forward(self, crops: Tensor) -> Tensor:
+        if not self.mirror:
+            return self._probs(crops)
+        pairs = torch.stack((crops, crops.flip(2)), dim=1)
+        return self._probs(pairs.flatten(0, 1)).view(-1, 2, len(AGES)).mean(dim=1)
+
+    def _probs(self, crops: Tensor) -> Tensor:
         return self.model.head.log_probs(self.model(crops)).softmax(dim=-1)
 
 
 def export(
-    run: Path, target: Path, *, licence: str = "unknown", half: bool = True, calibrate_on: Path | None = None
+    run: Path,
+    target: Path,
+    *,
+    licence: str = "unknown",
+    half: bool = True,
+    mirror: bool = False,
+    calibrate_on: Path | None = None,
 ) -> Exported:
     """Writes the model of a run as ONNX: crops (N, S, S, 3) uint8 RGB -> probs (N, 101).
 
     half: weights are stored in half precision (computed with in single), which halves the file.
+    mirror: the answer is the mean of those to a crop and to its mirror image, for twice the time.
     calibrate_on: a manifest with known ages or groups, on which the distributions are calibrated (see `calibrate`).
 
     Raises:
@@ -73,7 +86,7 @@ def export(
         _check_labels(calibrate_on, model.settings.frame, model.settings.margin, (LEVEL,))
     recipe, origin = read_json(run / "recipe.json"), read_json(run / "run.json")
     size = model.settings.size
-    whole = _Graph(model).eval()
+    whole = _Graph(model, mirror).eval()
     graph = _traced(whole, size)
     if half:
         graph = halved(graph)
@@ -86,6 +99,7 @@ def export(
         "window": [window.x, window.y, window.side],
         "size": size,
         "licence": licence,
+        "mirror": mirror,
         "recipe": recipe,
         "run": origin,
     }

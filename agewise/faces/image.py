@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 MAX_PIXELS = 50_000_000
 """Larger JPEGs are read at a half, a quarter or an eighth; any other larger file is refused."""
@@ -77,9 +77,11 @@ def _decode(image: Image.Image) -> Photo:
         image.draft("RGB", (width // shrink, height // shrink))  # rounded up, an odd side would not be shrunk at all
     scale = image.size[0] / width
     image.load()
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    upright = ImageOps.exif_transpose(image) if turned else image  # which copies what is upright already
-    return Photo(np.ascontiguousarray(_to_rgb(upright)), scale)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies what is upright already
+        from PIL import ImageOps
+
+        image = ImageOps.exif_transpose(image)
+    return Photo(np.ascontiguousarray(_to_rgb(image)), scale)
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -55,6 +55,16 @@ def test_the_file_answers_as_the_run(tiny_run: Path, exported: dict[bool, Path],
     assert np.ptp(expected.mean) > 0.5  # the faces are not all one to it
 
 
+def test_with_the_mirror_image(tiny_run: Path, exported: dict[bool, Path], tmp_path: Path) -> None:
+    both = OnnxModel(export(tiny_run, tmp_path / "both.onnx", half=False, mirror=True).path)
+    one, faces = OnnxModel(exported[False]), crops(9)
+    mirrored = faces[:, :, ::-1].copy()
+    assert both(faces).probs == pytest.approx((one(faces).probs + one(mirrored).probs) / 2, abs=1e-5)
+    assert both(faces).probs == pytest.approx(both(mirrored).probs, abs=1e-5)
+    assert np.abs(both(faces).mean - one(faces).mean).max() > 0.01  # to the plain file the images are not the same
+    assert (both.info["mirror"], one.info["mirror"]) == (True, False)
+
+
 def test_the_file_says_what_it_is(tiny_run: Path, exported: dict[bool, Path]) -> None:
     model = OnnxModel(exported[True])
     assert (model.name, model.licence, model.frame, model.size) == ("tiny", "CC0-1.0", "aligned", 32)
