@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from agewise.deployment.draw import draw
     from agewise.deployment.estimate import Estimator, estimate
     from agewise.deployment.runtime import load
-    from agewise.faces.detect import Detector, Face
+    from agewise.faces.detect import Detector
+    from agewise.faces.face import Face
 
 __version__ = "0.1.0"
 

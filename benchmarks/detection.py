@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.image import read_photo
 
 Picture = NDArray[np.uint8]

@@ -22,7 +22,7 @@ from agewise.data.manifest import distributions, metadata, numbers, read_manifes
 from agewise.evaluation.calibration_fit import fit_calibration
 from agewise.evaluation.groups import BANDS, bands_of
 from agewise.evaluation.risk import best_area, risk_coverage
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.faces.quality import Quality, Rules, crop_quality
 from agewise.metrics import bootstrap, crps, excesses
 

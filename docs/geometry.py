@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agewise.faces.align import TEMPLATE, Window, align, similarity, square
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.image import read_photo
 
 HERE = Path(__file__).parent

@@ -19,7 +19,8 @@ from agewise.data.rejects import write_rejects
 from agewise.data.replacing import check_place
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.faces.align import align, square
-from agewise.faces.detect import Detector, Face, nearest_centre
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face, nearest_centre
 from agewise.faces.image import Photo, PhotoError, encode_jpeg, images_below, read_photo
 
 Frame = Literal["aligned", "square"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from agewise.ages import Age
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 
 INK, PAPER = (0, 0, 0), (255, 214, 10)
 """Colours of the label's letters and of its ground and the box: a contrast of 15 to 1."""

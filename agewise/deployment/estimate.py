@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from agewise.ages import Age
 from agewise.deployment.runtime import BATCH, OnnxModel
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.image import Photo, PhotoError, read_photo
 from agewise.faces.quality import Quality, Rules, quality
 

@@ -16,7 +16,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 from agewise.ages import AGES, AgeDistribution
 from agewise.faces.align import Window, align, cut, square
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.model.calibration.calibration import Calibration, from_metadata
 
 if TYPE_CHECKING:

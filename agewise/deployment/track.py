@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from agewise.ages import Age, AgeDistribution
 from agewise.deployment.estimate import Estimator
 from agewise.deployment.fuse import Fusion, weight
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.quality import quality
 
 if TYPE_CHECKING:  # of the extra `video`; imported where a video is followed

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 
 TEMPLATE: NDArray[np.float64] = np.array(
     [[0.3860, 0.4300], [0.6140, 0.4300], [0.5000, 0.5600], [0.4055, 0.6930], [0.5945, 0.6930]]

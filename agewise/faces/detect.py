@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -11,55 +10,20 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from agewise.faces.face import Face
+from agewise.faces.levels import CLEAR, DOMINANT, FAINT, HINT, LEVELS, REACH, SMALL, enough, finest, hinted, subject
+
 WEIGHTS = Path(__file__).parent / "weights" / "blazeface.onnx"
 STRIDES = ((16, 2), (32, 6))
 """Pixels between the anchors of each output, and how many anchors share a place."""
-LEVELS = (256, 512, 1024)
-"""Long sides, in pixels, of the images scanned, coarse to fine; each finds faces of REACH of its pixels and more."""
-REACH = 30
-CLEAR = 0.8
-"""The score of a face that is beyond doubt."""
 FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
-DOMINANT = 0.25
-"""The share of the photo's long side from which a clear face is its subject: finer levels mostly add false ones."""
-NEAR = 0.35
-"""The share from which the middle level is left out too: beside so near a face, those of less than an eighth of the
-photo's long side are missed."""
-HINT, SMALL = 0.25, 1.5
-"""The score from which the middle level hints at a small face, and how small, in its REACH: for these alone is the
-finest level scanned where all faces found are clear. A face so small is found there, but its box is not yet right."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
 """The least mean score of a doubtful small face over first sight and those views; beside so few clear larger faces."""
 MOUTH = 0.83
 """Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """One detected face, in pixels of the image it was found in.
-
-    box: x0, y0, x1, y1 of the face from brow to chin (floats; may leave the image).
-    score: the detector's confidence, 0..1.
-    landmarks: (5, 2) x, y of the eye on the image's left, the other eye, the nose tip and the two mouth corners.
-    """
-
-    box: tuple[float, float, float, float]
-    score: float
-    landmarks: NDArray[np.float64]
-
-    @property
-    def size(self) -> float:
-        """The longer side of the box in pixels."""
-        return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
-
-    def moved(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Face:
-        """The same face after its image was scaled, then shifted by dx, dy pixels."""
-        x0, y0, x1, y1 = self.box
-        box = (x0 * scale + dx, y0 * scale + dy, x1 * scale + dx, y1 * scale + dy)
-        return Face(box, self.score, self.landmarks * scale + (dx, dy))
 
 
 class Detector:
@@ -122,24 +86,25 @@ class Detector:
         side = max(image.shape[:2])
         candidates = np.empty((0, 17))
         faces: list[Face] = []
-        finest, shrunk = _finest(image)
-        reach, hinted = np.inf, True
+        whole, shrunk = finest(image)
+        reach, more = np.inf, True
         for level in LEVELS:
-            if _enough(faces, level, side) or (level > LEVELS[1] and not hinted):
+            if not more or enough(faces, level, side):
                 break
             if reach <= self.smallest * scaled:
                 break
             scale = self._scale(level, side, self.smallest * scaled)
             reach = REACH / scale
-            found = self._scan(finest, scale / shrunk, min(HINT, self.threshold))
+            hint = FAINT if level == LEVELS[0] else HINT
+            found = self._scan(whole, scale / shrunk, min(hint, self.threshold))
             found[:, :-1] /= shrunk
             candidates = np.concatenate([candidates, found[found[:, -1] > self.threshold]])
             faces = keep_best(candidates)
-            hinted = _hinted(found, faces, SMALL * reach)
-        subject = _subject(faces, side)
+            more = hinted(found, faces, level, SMALL * reach)
+        dominant = subject(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
-        return [face for face in faces if face.size >= 0.8 * subject or face.score >= CLEAR - 0.05]
+        return [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
 
     @staticmethod
     def _scale(level: int, side: int, smallest: float) -> float:
@@ -197,45 +162,6 @@ class Detector:
         return np.concatenate(parts)
 
 
-def _finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
-    """A large image as its finest level, from which the coarser ones are made as well, and how it was scaled.
-
-    Areas of areas are areas: three passes over a photo of 12 megapixels took 80 ms, one takes 28.
-    """
-    height, width = image.shape[:2]
-    scale = LEVELS[-1] / max(height, width)
-    if scale >= 1:
-        return image, 1.0
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
-
-
-def _enough(faces: list[Face], level: int, side: int) -> bool:
-    """Whether that level of a photo of that long side is left out: it would mostly add false faces, or far ones."""
-    enlarged = level > 1.25 * side
-    if enlarged and faces and (len(faces) == 1 or min(face.score for face in faces) >= CLEAR):
-        return True
-    subject = _subject(faces, side)
-    return subject > NEAR * side or (level > LEVELS[1] and subject > 0)
-
-
-def _hinted(found: NDArray[np.float64], faces: list[Face], small: float) -> bool:
-    """Whether there may be more faces, of less than `small` pixels, than those found, or one of these is doubtful."""
-    if not faces or min(face.score for face in faces) < CLEAR or min(face.size for face in faces) < small:
-        return True
-    boxes = np.array([face.box for face in faces])
-    likely = found[np.maximum(found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]) < small]
-    centres = (likely[:, None, :2] + likely[:, None, 2:4]) / 2
-    inside = np.all((centres > boxes[:, :2]) & (centres < boxes[:, 2:]), axis=2)
-    return not bool(np.all(np.any(inside, axis=1)))
-
-
-def _subject(faces: list[Face], side: int) -> float:
-    """Size of the largest clear face that dominates the photo; 0.0 where none does."""
-    largest = max((face.size for face in faces if face.score >= CLEAR), default=0.0)
-    return largest if largest > DOMINANT * side else 0.0
-
-
 def keep_best(candidates: NDArray[np.float64], overlap: float = 0.3) -> list[Face]:
     """Non-maximum suppression of candidates (K, 17) that averages what overlaps, weighted by score."""
     boxes = candidates[:, :4]
@@ -264,13 +190,3 @@ def _face(values: NDArray[np.float64], score: float) -> Face:
     half = (other - eye) * (MOUTH / 2)
     box = (float(values[0]), float(values[1]), float(values[2]), float(values[3]))
     return Face(box, score, np.stack([eye, other, nose, mouth - half, mouth + half]))
-
-
-def nearest_centre(faces: list[Face], width: int, height: int) -> Face | None:
-    """The face whose box centre is nearest the image's, as MIVIA's pre-processing takes it; None of none."""
-
-    def distance(face: Face) -> float:
-        x0, y0, x1, y1 = face.box
-        return ((x0 + x1 - width) / 2) ** 2 + ((y0 + y1 - height) / 2) ** 2
-
-    return min(faces, key=distance, default=None)

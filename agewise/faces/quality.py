@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from agewise.ages import Age
 from agewise.faces.align import Window, align, cut
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 
 VIEW, SIDE = Window(0.5, 0.55, 0.55), 64
 """The part of the standard frame, from brow to chin, whose sharpness is measured, and its side in pixels then."""

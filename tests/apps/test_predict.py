@@ -21,7 +21,7 @@ from agewise.apps import cli
 from agewise.apps.predict import COLUMNS, Row, as_cells, as_line, as_text
 from agewise.deployment import draw as draw_module
 from agewise.deployment.estimate import Judged
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.faces.image import read_photo
 from agewise.faces.quality import Rules
 

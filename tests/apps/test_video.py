@@ -21,7 +21,7 @@ from agewise.apps import cli
 from agewise.apps.video_forms import COLUMNS, Outcome, as_cells, as_last_text, as_line, as_track_line, as_track_text
 from agewise.deployment.track import Follower, Seen, Track
 from agewise.deployment.video import Frame, Video, new_video
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.faces.image import read_photo
 from agewise.faces.quality import Rules
 

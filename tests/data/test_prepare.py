@@ -19,7 +19,8 @@ from skimage import data
 from agewise.data import prepare as step
 from agewise.data.manifest import COLUMNS, ManifestError, check_frame, metadata, read_manifest
 from agewise.data.prepare import Prepared, prepare
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.image import images_below, read_photo
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from agewise.ages import Age
 from agewise.deployment.draw import INK, PAPER, draw
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 
 AGE = Age(34.2, 4.0, 28.1, 40.7)
 

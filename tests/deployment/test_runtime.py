@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from agewise.deployment import runtime
 from agewise.deployment.runtime import BATCH, ModelError, OnnxModel, load
 from agewise.faces.align import Window, align, cut, square
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.model.calibration.axis import Spread
 from agewise.model.calibration.calibration import Calibration, as_metadata
 

@@ -14,7 +14,8 @@ from agewise.ages import AgeDistribution
 from agewise.deployment.fuse import weight
 from agewise.deployment.track import PAUSE, Follower, FrameDetector, Seen
 from agewise.faces.align import TEMPLATE
-from agewise.faces.detect import Detector, Face
+from agewise.faces.detect import Detector
+from agewise.faces.face import Face
 from agewise.faces.image import read_photo
 from agewise.faces.quality import Rules, quality
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skimage.transform import estimate_transform
 
 from agewise.faces.align import TEMPLATE, Window, align, cut, similarity, square, warp
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 
 
 def turned(points: NDArray[np.float64], angle: float, scale: float, shift: tuple[float, float]) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agewise.ages import Age
 from agewise.faces.align import TEMPLATE, align
-from agewise.faces.detect import Face
+from agewise.faces.face import Face
 from agewise.faces.quality import POINTS, SIDE, Quality, Rules, crop_quality, pose, quality, sharpness
 
 Floats = NDArray[np.float64]

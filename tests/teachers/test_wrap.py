@@ -370,7 +370,8 @@ def test_the_real_teachers_see_old_and_young(shared: Path, name: str) -> None:
     import pyarrow.parquet as pq
 
     from agewise.faces.align import align
-    from agewise.faces.detect import Detector, nearest_centre
+    from agewise.faces.detect import Detector
+    from agewise.faces.face import nearest_centre
     from agewise.faces.image import read_photo
 
     faces: list[NDArray[np.uint8]] = []
