@@ -1,29 +1,40 @@
-"""Photo -> faces: MediaPipe BlazeFace (Bazarevsky et al. 2019) scanned over an image pyramid by ONNX Runtime."""
+"""Photo -> faces: BlazeFace scanned over an image pyramid, and once more near by where a face is small or in doubt."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from agewise.faces.align import warp
+from agewise.faces.blazeface import BlazeFace, keep_best
 from agewise.faces.face import Face
-from agewise.faces.levels import CLEAR, DOMINANT, FAINT, HINT, LEVELS, REACH, SMALL, enough, finest, hinted, subject
+from agewise.faces.levels import (
+    CLEAR,
+    DOMINANT,
+    FAINT,
+    HINT,
+    LEVELS,
+    MANY,
+    REACH,
+    SMALL,
+    enough,
+    finest,
+    hinted,
+    subject,
+)
 
-WEIGHTS = Path(__file__).parent / "weights" / "blazeface.onnx"
-STRIDES = ((16, 2), (32, 6))
-"""Pixels between the anchors of each output, and how many anchors share a place."""
 FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
+CLOSER, CLOSER_SIDE, COARSE = 2.0, 128, 2 / 3
+"""Side of the view, in face sizes and in pixels, that puts right the box and points of a face of few pixels, and the
+level's scale below which it shows more of them."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
 """The least mean score of a doubtful small face over first sight and those views; beside so few clear larger faces."""
-MOUTH = 0.83
-"""Mouth width in eye distances: BlazeFace gives the mouth's centre, and corners are placed around it."""
 
 
 class Detector:
@@ -45,11 +56,8 @@ class Detector:
         self.smallest = smallest
 
     @cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.enable_mem_pattern = False  # photos differ in shape, and each new one would be paid for twice
-        return onnxruntime.InferenceSession(WEIGHTS, options, providers=["CPUExecutionProvider"])
+    def _network(self) -> BlazeFace:
+        return BlazeFace(self.threads)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
         """Faces in an RGB image (H, W, 3), the largest first; none is an empty list.
@@ -87,7 +95,7 @@ class Detector:
         candidates = np.empty((0, 17))
         faces: list[Face] = []
         whole, shrunk = finest(image)
-        reach, more = np.inf, True
+        scale, reach, more = 0.0, np.inf, True
         for level in LEVELS:
             if not more or enough(faces, level, side):
                 break
@@ -104,7 +112,8 @@ class Detector:
         dominant = subject(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
-        return [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
+        faces = [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
+        return self._closer(image, faces, SMALL * reach) if scale < COARSE else faces
 
     @staticmethod
     def _scale(level: int, side: int, smallest: float) -> float:
@@ -126,67 +135,47 @@ class Detector:
 
     def _nearer(self, image: NDArray[np.uint8], face: Face, side: float) -> float:
         """The best score of a face of that size and place in the square of `side` pixels around it; 0.0 of none."""
-        centre = np.array([face.box[0] + face.box[2], face.box[1] + face.box[3]]) / 2
-        x0, y0 = np.maximum(np.round(centre - side / 2), 0).astype(int)
-        x1, y1 = np.round(centre + side / 2).astype(int)
+        x0, y0 = np.maximum(np.round(face.centre - side / 2), 0).astype(int)
+        x1, y1 = np.round(face.centre + side / 2).astype(int)
         part = image[y0:y1, x0:x1]
         if part.size == 0:
             return 0.0
         found = self._scan(part, NEARER_SIDE / max(part.shape[:2]), 0.1)
-        size = found[:, 2] - found[:, 0]
-        away = np.abs((found[:, :2] + found[:, 2:4]) / 2 + (x0, y0) - centre).max(axis=1)
-        same = (away < 0.35 * face.size) & (size > 0.6 * face.size) & (size < 1.6 * face.size)
-        return float(found[same, -1].max(initial=0.0))
+        found[:, :-1] += np.tile((x0, y0), 8)
+        return float(found[_same(found, face), -1].max(initial=0.0))
 
     def _scan(self, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
         """Candidates (K, 17) of one level: box, six points, score, in pixels of `image`."""
         height, width = (max(1, round(size * scale)) for size in image.shape[:2])
         resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-        canvas = np.zeros((-(-height // 32) * 32, -(-width // 32) * 32, 3), dtype=np.uint8)
-        canvas[:height, :width] = resized
-        names = [f"{kind}_{stride}" for stride, _ in STRIDES for kind in ("scores", "boxes")]
-        raw = self._session.run(names, {"image": canvas[None]})
-        parts = []
-        for index, (stride, repeats) in enumerate(STRIDES):
-            logits, values = raw[2 * index][0, :, 0], raw[2 * index + 1][0]
-            likely = np.flatnonzero(logits > np.log(threshold / (1 - threshold)))
-            columns = canvas.shape[1] // stride
-            cell = likely // repeats
-            anchors = (np.stack([cell % columns, cell // columns], axis=1) + 0.5) * stride
-            points = values[likely].reshape(-1, 8, 2).astype(np.float64)
-            centre, half = points[:, 0] + anchors, points[:, 1] / 2
-            keypoints = points[:, 2:] + anchors[:, None]
-            box = np.concatenate([centre - half, centre + half], axis=1)
-            score = 1 / (1 + np.exp(-logits[likely].astype(np.float64)))
-            parts.append(np.concatenate([box / scale, keypoints.reshape(-1, 12) / scale, score[:, None]], axis=1))
-        return np.concatenate(parts)
+        canvas = np.zeros((1, -(-height // 32) * 32, -(-width // 32) * 32, 3), dtype=np.uint8)
+        canvas[0, :height, :width] = resized
+        (found,) = self._network(canvas, threshold)
+        found[:, :-1] /= scale
+        return found
+
+    def _closer(self, image: NDArray[np.uint8], faces: list[Face], below: float) -> list[Face]:
+        """The faces, those below a size with the boxes and points of a closer view where it shows the same face."""
+        small = [face for face in faces if face.size < below]
+        if not 0 < len(small) <= MANY:
+            return faces
+        scales = [CLOSER_SIDE / (CLOSER * face.size) for face in small]
+        corners = [face.centre - CLOSER * face.size / 2 for face in small]
+        views = np.empty((len(small), CLOSER_SIDE, CLOSER_SIDE, 3), np.uint8)
+        for view, scale, corner in zip(views, scales, corners, strict=True):
+            view[:] = warp(image, np.column_stack([np.eye(2) * scale, -corner * scale]), CLOSER_SIDE)
+        made = [face for face in faces if face.size >= below]
+        for face, found, scale, corner in zip(
+            small, self._network(views, self.threshold), scales, corners, strict=True
+        ):
+            found[:, :-1] = found[:, :-1] / scale + np.tile(corner, 8)
+            seen = keep_best(found[_same(found, face)])
+            made.append(Face(seen[0].box, face.score, seen[0].landmarks) if seen else face)
+        return sorted(made, key=lambda face: -face.size)
 
 
-def keep_best(candidates: NDArray[np.float64], overlap: float = 0.3) -> list[Face]:
-    """Non-maximum suppression of candidates (K, 17) that averages what overlaps, weighted by score."""
-    boxes = candidates[:, :4]
-    area = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0), axis=1)
-    rest = np.argsort(-candidates[:, -1])
-    faces = []
-    while len(rest):
-        best = rest[0]
-        corner = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
-        shared = np.prod(np.maximum(corner, 0.0), axis=1)
-        union = area[best] + area[rest] - shared
-        inside = shared / np.maximum(np.minimum(area[best], area[rest]), 1e-9)
-        same = (shared / np.maximum(union, 1e-9) > overlap) | (inside > 0.7)
-        same[0] = True
-        group = candidates[rest[same]]
-        close = shared[same] / np.maximum(union[same], 1e-9) > 0.5
-        close[0] = True
-        mean = np.average(group[close, :-1], axis=0, weights=group[close, -1])
-        faces.append(_face(mean, float(group[0, -1])))
-        rest = rest[~same]
-    return sorted(faces, key=lambda face: -face.size)
-
-
-def _face(values: NDArray[np.float64], score: float) -> Face:
-    eye, other, nose, mouth = values[4:12].reshape(4, 2)
-    half = (other - eye) * (MOUTH / 2)
-    box = (float(values[0]), float(values[1]), float(values[2]), float(values[3]))
-    return Face(box, score, np.stack([eye, other, nose, mouth - half, mouth + half]))
+def _same(found: NDArray[np.float64], face: Face) -> NDArray[np.bool_]:
+    """Which candidates (K, 17) are of the place and size of a face: (K,)."""
+    size = found[:, 2] - found[:, 0]
+    away = np.abs((found[:, :2] + found[:, 2:4]) / 2 - face.centre).max(axis=1)
+    return (away < 0.35 * face.size) & (size > 0.6 * face.size) & (size < 1.6 * face.size)

@@ -26,6 +26,11 @@ class Face:
         """The longer side of the box in pixels."""
         return max(self.box[2] - self.box[0], self.box[3] - self.box[1])
 
+    @property
+    def centre(self) -> NDArray[np.float64]:
+        """The middle of the box: x, y."""
+        return np.array([self.box[0] + self.box[2], self.box[1] + self.box[3]]) / 2
+
     def moved(self, scale: float, dx: float = 0.0, dy: float = 0.0) -> Face:
         """The same face after its image was scaled, then shifted by dx, dy pixels."""
         x0, y0, x1, y1 = self.box
@@ -37,7 +42,6 @@ def nearest_centre(faces: list[Face], width: int, height: int) -> Face | None:
     """The face whose box centre is nearest the image's, as MIVIA's pre-processing takes it; None of none."""
 
     def distance(face: Face) -> float:
-        x0, y0, x1, y1 = face.box
-        return ((x0 + x1 - width) / 2) ** 2 + ((y0 + y1 - height) / 2) ** 2
+        return float(np.square(face.centre - (width / 2, height / 2)).sum())
 
     return min(faces, key=distance, default=None)

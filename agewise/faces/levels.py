@@ -24,7 +24,9 @@ where all faces found are clear, nothing finer is scanned."""
 BESIDE = 1.5
 """Within so many sizes of a face's centre a faint candidate of the coarsest level is its neck, hair or shoulder."""
 SMALL = 1.5
-"""A face found that is smaller than so many of its level's REACH is looked at again: its box is not yet right."""
+"""In REACH of its level: how small a candidate is that hints, and a face whose box and points are not yet right."""
+MANY = 20
+"""So many small faces are each seen closer for less than a finer level takes."""
 
 
 def finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
@@ -52,9 +54,9 @@ def enough(faces: list[Face], level: int, side: int) -> bool:
 def hinted(found: NDArray[np.float64], faces: list[Face], level: int, small: float) -> bool:
     """Whether candidates (K, 17) of a level hint at faces of less than `small` pixels beside those found.
 
-    So does a face found that is as small, or doubtful.
+    So do a doubtful face, and many small ones.
     """
-    if not faces or min(face.score for face in faces) < CLEAR or min(face.size for face in faces) < small:
+    if not faces or min(face.score for face in faces) < CLEAR or sum(face.size < small for face in faces) > MANY:
         return True
     likely = found[np.maximum(found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]) < small]
     boxes, sizes = np.array([face.box for face in faces]), np.array([face.size for face in faces])

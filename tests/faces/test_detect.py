@@ -101,10 +101,24 @@ def test_the_finest_level_is_scanned_on_a_hint_alone(photo: NDArray[np.uint8], s
     canvas[:400, :400] = resized(photo[20:220, 120:320], 400, 400)  # one clear face of 14 % of the width
     assert len(Detector(threads=1)(canvas)) == 1
     assert 1024 not in sides
-    canvas[700:860, 1200:1360] = resized(photo[20:220, 120:320], 160, 160)  # and one of 85 pixels
+    canvas[700:760, 1200:1260] = resized(photo[20:220, 120:320], 60, 60)  # and one of 32 pixels
     sides.clear()
     assert len(Detector(threads=1)(canvas)) == 2
     assert 1024 in sides
+
+
+def test_a_face_of_few_pixels_at_its_level_is_seen_closer(photo: NDArray[np.uint8], sides: list[int]) -> None:
+    head = photo[20:220, 120:320]
+    (large,) = Detector(threads=1)(resized(head, 640, 640))
+    canvas = np.full((1000, 1500, 3), 128, np.uint8)
+    for left in (100, 600, 1100):
+        canvas[400:560, left : left + 160] = resized(head, 160, 160)  # 85 pixels, of which the middle level sees 29
+    sides.clear()
+    faces = Detector(threads=1)(canvas)
+    assert 1024 not in sides
+    for face, left in zip(sorted(faces, key=lambda one: one.box[0]), (100, 600, 1100), strict=True):
+        away = face.landmarks - (large.landmarks / 4 + (left, 400))
+        assert np.linalg.norm(away, axis=1).mean() < 0.03 * face.size
 
 
 def test_twelve_megapixels(detect: Detector, photo: NDArray[np.uint8]) -> None:

@@ -52,7 +52,8 @@ def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
         ([found(0.3)], [candidate(600, 40)], True),
         ([found(0.3)], [candidate(600, 90)], False),  # large enough to be found where it was seen
         ([found(0.3, score=0.7)], [], True),  # in doubt
-        ([found(0.3), found(0.05)], [], True),  # small itself
+        ([found(0.3), found(0.05)], [], False),  # looked at closer, but no hint of others
+        ([found(0.05)] * 21, [], True),  # a crowd
     ],
 )
 def test_small_candidates_outside_clear_faces_hint_at_more(
