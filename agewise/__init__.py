@@ -32,7 +32,7 @@ _HOMES = {
     "AgeDistribution": "agewise.ages",
     "Detector": "agewise.faces.detect",
     "Estimator": "agewise.deployment.estimate",
-    "Face": "agewise.faces.detect",
+    "Face": "agewise.faces.face",
     "Predictor": "agewise.ages",
     "draw": "agewise.deployment.draw",
     "estimate": "agewise.deployment.estimate",

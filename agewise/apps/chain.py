@@ -68,7 +68,7 @@ def export(
     from agewise.deployment.export import export as write
 
     made = write(run, out, licence=licence, half=half, mirror=mirror, calibrate_on=calibrate_on)
-    print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from the run by {made.years:.4f} years at the most")
+    print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from torch by {made.years:.4f} years at the most")
 
 
 @contextmanager

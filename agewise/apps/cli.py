@@ -65,9 +65,9 @@ def run() -> None:
         main()
     except SystemExit as leaving:
         if sys.argv[1:2] == ["predict"] and isinstance(leaving.code, int):
-            with suppress(OSError):  # nobody reads on
-                sys.stdout.flush()
-                sys.stderr.flush()
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed one is None
+                with suppress(OSError):  # nobody reads on
+                    stream.flush()
             os._exit(leaving.code)
         raise
 

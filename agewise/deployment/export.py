@@ -38,7 +38,10 @@ class ExportError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Where the file is, its size in bytes, and the largest difference from torch, in years and in probability."""
+    """Where the file is, its size in bytes, and the largest difference from torch, in years and in probability.
+
+    With a mirror image, torch answers with the mean as well.
+    """
 
     path: Path
     size: int
@@ -108,7 +111,7 @@ def export(
         onnx.save(graph, partial)
         years, probability = _difference(whole, partial, size)
         if not years <= TOLERANCE:
-            raise ExportError(f"{target}: ages differ from the run's by {years:.3f} years; {TOLERANCE} is allowed")
+            raise ExportError(f"{target}: ages differ from torch's by {years:.3f} years; {TOLERANCE} is allowed")
         if calibrate_on:
             with tempfile.TemporaryDirectory() as folder:
                 fitted = _fitted(OnnxModel(partial), calibrate_on, Path(folder) / "predictions.parquet", (LEVEL,), None)

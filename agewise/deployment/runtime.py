@@ -32,11 +32,11 @@ PLAIN_FORMAT = 1
 KEY = "agewise"
 """The metadata entry of an ONNX file that holds its input contract, as JSON."""
 BATCH = 64
-"""Most crops run at once: at 224 pixels the activations of a small network then stay below 1 GB."""
+"""Most crops run at once: at 224 pixels a small network's activations then stay below 1 GB, 2 with mirror images."""
 MOST_THREADS = 256
 """More, ONNX Runtime would try to start for minutes."""
 PRECISE = "session.x64quantprecision"
-"""ONNX Runtime's option that lets no product of 8-bit numbers overflow, by a slower way, where a processor would."""
+"""ONNX Runtime's option under which int8 is exact on processors without VNNI too, whose fast way overflows."""
 Engine = Literal["onnxruntime", "openvino"]
 """What runs a model; openvino is an extra (`pip install 'agewise[openvino]'`)."""
 AGREEMENT = 0.25
@@ -193,7 +193,7 @@ def _session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = False  # it makes the first two runs of each new batch size slower, and no other faster
     options.log_severity_level = 4  # what fails is raised here in one line, not logged as well
-    options.add_session_config_entry(PRECISE, "1")  # processors without VNNI would overflow in int8
+    options.add_session_config_entry(PRECISE, "1")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except onnx_errors.InvalidProtobuf as error:

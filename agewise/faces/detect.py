@@ -17,22 +17,22 @@ from agewise.faces.levels import (
     FAINT,
     HINT,
     LEVELS,
-    MANY,
     REACH,
     SMALL,
-    enough,
-    finest,
+    as_finest,
     hinted,
-    subject,
+    left_out,
+    subject_size,
 )
 
 FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
-CLOSER, CLOSER_SIDE, COARSE = 2.0, 128, 2 / 3
-"""Side of the view, in face sizes and in pixels, that puts right the box and points of a face of few pixels, and the
-level's scale below which it shows more of them."""
+CLOSER, CLOSER_SIDE = 2.0, 128
+"""Side of the view, in face sizes and in pixels, that puts right the box and points of a face of few pixels."""
+COARSE, MANY = 0.5, 20
+"""The level's scale up to which such views show enough more, and so many take less time than a finer level."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
 """The least mean score of a doubtful small face over first sight and those views; beside so few clear larger faces."""
 
@@ -42,8 +42,10 @@ class Detector:
 
     threshold: the lowest score of a face that is reported.
     threads: of ONNX Runtime; 0 is one a core.
-    smallest: pixels of a face's side below which it need not be found: no level is finer than that needs. The finest
-        takes three quarters of the time.
+    smallest: pixels of a face's side below which it need not be found: no level is finer than that needs.
+
+    In a photo of up to 1024 pixels faces of less than 30 beside a clear one may be missed: they give no hint of
+    themselves at the level at which it is seen.
     """
 
     def __init__(self, threshold: float = 0.55, threads: int = 0, smallest: float = 0.0) -> None:
@@ -94,10 +96,10 @@ class Detector:
         side = max(image.shape[:2])
         candidates = np.empty((0, 17))
         faces: list[Face] = []
-        whole, shrunk = finest(image)
+        whole, shrunk = as_finest(image)
         scale, reach, more = 0.0, np.inf, True
         for level in LEVELS:
-            if not more or enough(faces, level, side):
+            if not more or left_out(faces, level, side):
                 break
             if reach <= self.smallest * scaled:
                 break
@@ -108,12 +110,13 @@ class Detector:
             found[:, :-1] /= shrunk
             candidates = np.concatenate([candidates, found[found[:, -1] > self.threshold]])
             faces = keep_best(candidates)
-            more = hinted(found, faces, level, SMALL * reach)
-        dominant = subject(faces, side)
+            many = MANY if scale <= COARSE else 0
+            more = hinted(found, faces, level, side, SMALL * reach, many)
+        dominant = subject_size(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
         faces = [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
-        return self._closer(image, faces, SMALL * reach) if scale < COARSE else faces
+        return self._closer(image, faces, SMALL * reach) if scale <= COARSE else faces
 
     @staticmethod
     def _scale(level: int, side: int, smallest: float) -> float:
@@ -156,7 +159,7 @@ class Detector:
 
     def _closer(self, image: NDArray[np.uint8], faces: list[Face], below: float) -> list[Face]:
         """The faces, those below a size with the boxes and points of a closer view where it shows the same face."""
-        small = [face for face in faces if face.size < below]
+        small = [face for face in faces if 0 < face.size < below]
         if not 0 < len(small) <= MANY:
             return faces
         scales = [CLOSER_SIDE / (CLOSER * face.size) for face in small]
@@ -164,13 +167,13 @@ class Detector:
         views = np.empty((len(small), CLOSER_SIDE, CLOSER_SIDE, 3), np.uint8)
         for view, scale, corner in zip(views, scales, corners, strict=True):
             view[:] = warp(image, np.column_stack([np.eye(2) * scale, -corner * scale]), CLOSER_SIDE)
-        made = [face for face in faces if face.size >= below]
+        made = [face for face in faces if not 0 < face.size < below]
         for face, found, scale, corner in zip(
             small, self._network(views, self.threshold), scales, corners, strict=True
         ):
             found[:, :-1] = found[:, :-1] / scale + np.tile(corner, 8)
-            seen = keep_best(found[_same(found, face)])
-            made.append(Face(seen[0].box, face.score, seen[0].landmarks) if seen else face)
+            likeliest = max(keep_best(found[_same(found, face)]), key=lambda one: one.score, default=face)
+            made.append(Face(likeliest.box, face.score, likeliest.landmarks))
         return sorted(made, key=lambda face: -face.size)
 
 

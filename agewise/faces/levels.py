@@ -25,11 +25,9 @@ BESIDE = 1.5
 """Within so many sizes of a face's centre a faint candidate of the coarsest level is its neck, hair or shoulder."""
 SMALL = 1.5
 """In REACH of its level: how small a candidate is that hints, and a face whose box and points are not yet right."""
-MANY = 20
-"""So many small faces are each seen closer for less than a finer level takes."""
 
 
-def finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+def as_finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     """A large image as its finest level, from which the coarser ones are made as well, and how it was scaled.
 
     Areas of areas are areas: three passes over a photo of 12 megapixels took 80 ms, one takes 28.
@@ -42,21 +40,24 @@ def finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8), scale
 
 
-def enough(faces: list[Face], level: int, side: int) -> bool:
+def left_out(faces: list[Face], level: int, side: int) -> bool:
     """Whether that level of a photo of that long side is left out: it would mostly add false faces, or far ones."""
     enlarged = level > 1.25 * side
     if enlarged and faces and (len(faces) == 1 or min(face.score for face in faces) >= CLEAR):
         return True
-    largest = subject(faces, side)
+    largest = subject_size(faces, side)
     return largest > NEAR * side or (level > LEVELS[1] and largest > 0)
 
 
-def hinted(found: NDArray[np.float64], faces: list[Face], level: int, small: float) -> bool:
-    """Whether candidates (K, 17) of a level hint at faces of less than `small` pixels beside those found.
+def hinted(found: NDArray[np.float64], faces: list[Face], level: int, side: int, small: float, many: int = 0) -> bool:
+    """Whether candidates (K, 17) of a level hint at faces of less than `small` pixels in a photo of that long side.
 
-    So do a doubtful face, and many small ones.
+    So do no face at all, a doubtful one, and more than `many` small ones. In a photo beyond the finest level the
+    coarsest one is no guide: what gives no hint there may have 50 pixels.
     """
-    if not faces or min(face.score for face in faces) < CLEAR or sum(face.size < small for face in faces) > MANY:
+    if level == LEVELS[0] and side > LEVELS[-1]:
+        return True
+    if not faces or min(face.score for face in faces) < CLEAR or sum(face.size < small for face in faces) > many:
         return True
     likely = found[np.maximum(found[:, 2] - found[:, 0], found[:, 3] - found[:, 1]) < small]
     boxes, sizes = np.array([face.box for face in faces]), np.array([face.size for face in faces])
@@ -68,7 +69,7 @@ def hinted(found: NDArray[np.float64], faces: list[Face], level: int, small: flo
     return not bool(np.all(np.any(inside, axis=1)))
 
 
-def subject(faces: list[Face], side: int) -> float:
+def subject_size(faces: list[Face], side: int) -> float:
     """Size of the largest clear face that dominates the photo; 0.0 where none does."""
     largest = max((face.size for face in faces if face.score >= CLEAR), default=0.0)
     return largest if largest > DOMINANT * side else 0.0

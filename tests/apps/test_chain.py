@@ -97,7 +97,7 @@ def test_the_whole_chain(run: Run, folder: Path) -> None:
     assert json.loads((runs / "recipe.json").read_text())["training"]["epochs"] == 3
     code, out, err = run("export", runs, "--out", model, "--licence", "CC0-1.0")
     assert (code, err) == (0, "")
-    assert "MB; differs from the run by 0.0" in out
+    assert "MB; differs from torch by 0.0" in out
     ages = {}
     for name in (folder / "grey.toml", runs, model):
         report = folder / "reports" / name.stem

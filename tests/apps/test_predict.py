@@ -249,6 +249,16 @@ def test_a_file_name_that_is_no_text_is_read(album: Path, model: Path) -> None:
     assert (done.returncode, len(row["faces"])) == (0, 1)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell closes the streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(closed: str, album: Path, model: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "agewise.apps.cli", "predict", album / "one.jpg", "--model", model]
+    table = tmp_path / "a.csv"
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, [*words, "--csv", table])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, len(table.read_text().splitlines())) == (0, "", 2)
+
+
 def test_a_progress_bar_of_many_photos_stays_off_stdout(album: Path, model: Path) -> None:
     """With a terminal on stderr only, as in `agewise predict photos > ages.txt`."""
     pty = pytest.importorskip("pty", reason="terminals are emulated on Unix only")

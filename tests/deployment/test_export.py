@@ -93,7 +93,7 @@ def test_a_file_that_answers_otherwise_is_not_left(
 
     with monkeypatch.context() as patch:
         patch.setattr("agewise.deployment.export.halved", spoilt)
-        with pytest.raises(ExportError, match=r"a\.onnx: ages differ from the run's by \d+\.\d+ years; 0\.1 is"):
+        with pytest.raises(ExportError, match=r"a\.onnx: ages differ from torch's by \d+\.\d+ years; 0\.1 is"):
             export(tiny_run, target)
     assert list(tmp_path.iterdir()) == []
     target.write_bytes(b"the earlier one")

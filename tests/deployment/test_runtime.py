@@ -256,3 +256,10 @@ def test_an_age_does_not_depend_on_the_views_beside_it(tiny_model: Write, count:
     model, views = OnnxModel(tiny_model()), crops_of(2 * BATCH + 5)
     alone = np.concatenate([model.of_views(view[None]).probs for view in views[:count]])
     np.testing.assert_allclose(model.of_views(views[:count]).probs, alone, atol=1e-7)
+
+
+def test_int8_is_exact_on_every_processor(tiny_model: Write) -> None:
+    assert (
+        OnnxModel(tiny_model())._session.get_session_options().get_session_config_entry("session.x64quantprecision")
+        == "1"
+    )

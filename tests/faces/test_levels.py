@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agewise.faces.face import Face
-from agewise.faces.levels import enough, hinted
+from agewise.faces.levels import hinted, left_out
 
 
 def found(share: float, score: float = 0.95, side: int = 1000) -> Face:
@@ -16,7 +16,7 @@ def found(share: float, score: float = 0.95, side: int = 1000) -> Face:
 
 
 @pytest.mark.parametrize(
-    ("faces", "level", "side", "left_out"),
+    ("faces", "level", "side", "skipped"),
     [
         ([], 512, 1000, False),
         ([found(0.36)], 512, 1000, True),  # very near
@@ -34,8 +34,8 @@ def found(share: float, score: float = 0.95, side: int = 1000) -> Face:
         ([found(0.1, score=0.7, side=300)], 512, 300, True),
     ],
 )
-def test_levels_that_add_little_are_left_out(faces: list[Face], level: int, side: int, left_out: bool) -> None:
-    assert enough(faces, level, side) is left_out
+def test_levels_that_add_little_are_left_out(faces: list[Face], level: int, side: int, skipped: bool) -> None:
+    assert left_out(faces, level, side) is skipped
 
 
 def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
@@ -53,13 +53,14 @@ def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
         ([found(0.3)], [candidate(600, 90)], False),  # large enough to be found where it was seen
         ([found(0.3, score=0.7)], [], True),  # in doubt
         ([found(0.3), found(0.05)], [], False),  # looked at closer, but no hint of others
+        ([found(0.05)] * 20, [], False),
         ([found(0.05)] * 21, [], True),  # a crowd
     ],
 )
 def test_small_candidates_outside_clear_faces_hint_at_more(
     faces: list[Face], rows: list[NDArray[np.float64]], more: bool
 ) -> None:
-    assert hinted(np.array(rows).reshape(-1, 17), faces, 512, 60) is more
+    assert hinted(np.array(rows).reshape(-1, 17), faces, 512, 1000, 60, many=20) is more
 
 
 @pytest.mark.parametrize(
@@ -73,4 +74,5 @@ def test_small_candidates_outside_clear_faces_hint_at_more(
 )
 def test_of_the_coarsest_level_faint_ones_count_unless_beside_a_face(x: float, score: float, more: bool) -> None:
     rows = np.stack([candidate(0, 300, 0.95), candidate(x, 40, score)])
-    assert hinted(rows, [found(0.3)], 256, 60) is more
+    assert hinted(rows, [found(0.3)], 256, 1000, 60) is more
+    assert hinted(rows, [found(0.3)], 256, 1100, 60)

@@ -65,6 +65,7 @@ def _head(model: ModelFile, about: About) -> Iterator[str]:
     rows = [
         ["task", f"one face -> probabilities over the ages 0..{AGES[-1]:g} years; {spread} are read from them"],
         ["network", f"{_network(model)}, {model.parameters / 1e6:.2f} M parameters, {size} x {size} pixels"],
+        *([["views", "two: the answer is the mean over the crop and its mirror image"]] if model.said.mirror else []),
         ["input", f"uint8 RGB crops: window {window} (centre, side) of {frame}; preprocessing is in the graph"],
         ["file", f"{model.size / 1e6:.2f} MB, {model.stored}; SHA-256 `{model.sha256}`"],
         *([["8 bits", _ranges(ranges)]] if ranges else []),

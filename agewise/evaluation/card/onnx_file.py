@@ -97,6 +97,7 @@ class Metadata(Said):
     recipe: Recipe
     run: Run
     licence: str = ""
+    mirror: bool = False
     temperature: float | None = None
     quantized: Quantization | None = None
 

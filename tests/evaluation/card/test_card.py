@@ -246,8 +246,13 @@ def test_quantisation_of_the_file_and_of_its_original(
         assert f"| all | 80 | {whole.before:.2f} | {whole.after:.2f} | {whole.rise:+.2f}" in text
         assert "| sex: F | 40 | " in text
     assert after.stored == "float16"
-    with pytest.raises(CardError, match=r"quantized\.json: of other files, one of "):
-        read_quantized(path, replace(before, size=before.size + 1))
+    later = replace(after, size=after.size + 900)  # a new calibration makes it longer
+    text = card(later, about(later), Evidence((one_report(tmp_path, later),), quantized=(read_quantized(path, later),)))
+    assert "This file before it was calibrated anew has" in text
+    other = after.said.model_copy(update={"quantized": after.said.quantized.model_copy(update={"checked_on": {}})})
+    for model in (replace(before, size=before.size + 1), replace(after, said=other)):
+        with pytest.raises(CardError, match=r"quantized\.json: of other files, one of "):
+            read_quantized(path, model)
     path.write_text(json.dumps({**said, **made.shift.as_json(), "parts": []}))
     with pytest.raises(CardError, match="no errors in it; give what `agewise quantize --json` printed"):
         read_quantized(path, before)
