@@ -22,19 +22,22 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by se
   --out work/fairface-train.fair.parquet --response work/pair.response.json
 
 # A student learns these distributions at 160 pixels, then at 208, and at last those put right for women and men apart; a
-# narrower one begins where the second stage ended and imitates it, then the last one. Each becomes a file: its intervals
-# and a map of its ages are set on fairface-val, from which neither has learnt; the small one goes on to int8.
-models=agewise/deployment/models
-for name in base-160 base-208 base small-first small; do
+# narrower one begins with its strongest filters and imitates it.
+for name in base-160 base-208 base small; do
   agewise train "recipes/$name.toml"
 done
+
+# Each becomes a file in int8, base for a face and its mirror image. Its intervals and a map of its ages are set on
+# fairface-val, from which neither has learnt: once for the limits of int8, once for what int8 answers.
+models=agewise/deployment/models
+agewise export runs/base --mirror --licence Apache-2.0 --out work/base.plain.onnx
+agewise export runs/small --licence Apache-2.0 --out work/small.plain.onnx
 for name in base small; do
-  agewise export "runs/$name" --licence Apache-2.0 --out "work/$name.plain.onnx"
   agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate mixed --out "work/$name.onnx"
+  agewise quantize "work/$name.onnx" --calibrate-on work/fairface-train.parquet --check-on work/fairface-val.parquet \
+    --out "work/$name.8.onnx"
+  agewise calibrate "work/$name.8.onnx" work/fairface-val.parquet --recalibrate mixed --out "$models/$name.onnx"
 done
-cp work/base.onnx "$models/base.onnx"
-agewise quantize work/small.onnx --calibrate-on work/fairface-train.parquet --check-on work/fairface-val.parquet \
-  --out "$models/small.onnx"
 
 # What it is worth, beside its teachers, on faces that it has not seen.
 for model in base small recipes/teachers/faceapi.toml recipes/teachers/faceres.toml recipes/teachers/pair.toml; do
