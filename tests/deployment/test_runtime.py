@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agewise.deployment import runtime
-from agewise.deployment.runtime import BATCH, ModelError, OnnxModel, load
+from agewise.deployment.runtime import BATCH, ModelError, OnnxModel, _overflows, load
 from agewise.faces.align import Window, align, cut, square
 from agewise.faces.face import Face
 from agewise.model.calibration.axis import Spread
@@ -258,8 +258,29 @@ def test_an_age_does_not_depend_on_the_views_beside_it(tiny_model: Write, count:
     np.testing.assert_allclose(model.of_views(views[:count]).probs, alone, atol=1e-7)
 
 
-def test_int8_is_exact_on_every_processor(tiny_model: Write) -> None:
-    assert (
-        OnnxModel(tiny_model())._session.get_session_options().get_session_config_entry("session.x64quantprecision")
-        == "1"
+@pytest.mark.parametrize(
+    ("machine", "flags", "exact"),
+    [
+        ("x86_64", "flags : avx2 fma", "1"),
+        ("x86_64", "flags : avx2 avx512_vnni", "0"),
+        ("AMD64", None, "1"),  # Windows does not say
+        ("arm64", None, "0"),
+    ],
+)
+def test_int8_takes_the_exact_way_where_the_fast_one_overflows(
+    machine: str, flags: str | None, exact: str, tiny_model: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = tmp_path / "cpuinfo"
+    if flags is not None:
+        said.write_text(flags)
+    opened = open
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(
+        "builtins.open", lambda name, *a, **k: opened(said if name == "/proc/cpuinfo" else name, *a, **k)
     )
+    _overflows.cache_clear()
+    try:
+        options = OnnxModel(tiny_model())._session.get_session_options()
+    finally:
+        _overflows.cache_clear()
+    assert options.get_session_config_entry("session.x64quantprecision") == exact
