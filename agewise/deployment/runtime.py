@@ -34,7 +34,10 @@ PLAIN_FORMAT = 1
 KEY = "agewise"
 """The metadata entry of an ONNX file that holds its input contract, as JSON."""
 BATCH = 64
-"""Most crops run at once: at 224 pixels a small network's activations then stay below 1 GB, 2 with mirror images."""
+"""Most crops held at once, as views of 224 pixels 10 MB."""
+A_THREAD = 4
+"""Crops that a network runs at once for each thread: the activations of more leave the processor's cache, and take a
+quarter more time (docs/LOG.md)."""
 MOST_THREADS = 256
 """More, ONNX Runtime would try to start for minutes."""
 PRECISE = "session.x64quantprecision"
@@ -102,8 +105,9 @@ class OnnxModel:
         except (TypeError, ValueError) as error:
             raise ModelError(f"{self.path}: its metadata is wrong: {error}") from error
         _check_ports(self.path, self._session, self.size)
+        self._at_once = min(BATCH, A_THREAD * (threads or os.cpu_count() or 1))
         if engine == "openvino":
-            self._session = self._under_openvino(threads)
+            self._session, self._at_once = self._under_openvino(threads), BATCH
 
     def __call__(self, crops: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of crops (N, H, H, 3) that show the whole standard frame, uint8 RGB, in order."""
@@ -139,8 +143,10 @@ class OnnxModel:
 
     def _run(self, views: NDArray[np.uint8]) -> AgeDistribution:
         """Ages of at most BATCH views (N, S, S, 3)."""
+        starts = range(0, len(views), self._at_once)
+        parts = (np.ascontiguousarray(views[start : start + self._at_once]) for start in starts)
         try:
-            (probs,) = self._session.run(["probs"], {"crops": np.ascontiguousarray(views)})
+            probs = np.concatenate([self._session.run(["probs"], {"crops": part})[0] for part in parts])
         except _LOADING as error:
             raise ModelError(f"{self.path}: ONNX Runtime cannot run it: {str(error).splitlines()[0]}") from error
         if probs.shape != (len(views), len(AGES)):
