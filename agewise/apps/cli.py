@@ -60,7 +60,7 @@ def application(name: str | None = None) -> typer.Typer:
 
 
 def run() -> None:
-    """The installed command. `predict` leaves its memory to the system: freeing it is a tenth of a short call."""
+    """The installed command. `predict` leaves its memory to the system: freeing it is an eighth of a short call."""
     try:
         main()
     except SystemExit as leaving:
