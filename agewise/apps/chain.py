@@ -1,4 +1,4 @@
-"""The verbs of the chain: prepare, train, export. What is heavy is imported inside."""
+"""The verbs of the chain: prepare, train, average, export. What is heavy is imported inside."""
 
 from __future__ import annotations
 
@@ -54,6 +54,17 @@ def train(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # it would advertise on stderr
     folder = run(settings, progress=sys.stderr.isatty())
     print(f"{folder}: trained (metrics.csv; tensorboard --logdir {folder})")
+
+
+def average(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of one network, trained apart.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder to write.", show_default=False)],
+) -> None:
+    """Several trainings of one network to one run, whose weights are the mean of theirs."""
+    from agewise.training.average import average as write
+
+    write(runs, out)
+    print(f"{out}: the mean of {len(runs)} runs")
 
 
 def export(

@@ -29,6 +29,7 @@ COMMANDS = {
     "heads": "catalogue",
     "models": "catalogue",
     "train": "chain",
+    "average": "chain",
     "teacher": "teacher",
     "evaluate": "evaluate",
     "compare": "compare",

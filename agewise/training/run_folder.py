@@ -190,7 +190,7 @@ def _deciding(recipe: Recipe) -> dict[str, Any]:
 def claim(folder: Path, recipe: Recipe) -> None:
     """Writes what the run is; of several processes, the first does."""
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "recipe.json", recipe.model_dump(mode="json"))
+    write_json(folder / "recipe.json", recipe.model_dump(mode="json"))
     run = {
         "seed": recipe.training.seed,
         "manifests": _manifests(recipe),
@@ -201,7 +201,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
     }
     for part, other in _needed_runs(recipe).items():
         run[part] = fingerprint(Path(other) / "model.safetensors")
-    _write(folder / "run.json", run)
+    write_json(folder / "run.json", run)
 
 
 def _needed_runs(recipe: Recipe) -> dict[str, str]:
@@ -214,6 +214,7 @@ def _manifests(recipe: Recipe) -> dict[str, str]:
     return {path: fingerprint(path) for path in (recipe.data.train, recipe.data.valid) if path}
 
 
-def _write(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes a file of a run, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(values, indent=1) + "\n")

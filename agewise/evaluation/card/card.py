@@ -132,11 +132,14 @@ def _making(model: ModelFile) -> Iterator[str]:
     rows = [
         *manifests,
         *([["started from", f"weights of SHA-256 `{run.start}`"]] if run.start else []),
-        ["seed, threads", f"{run.seed}, {run.threads}"],
+        *(["the mean of", f"{one.run}, seed {one.seed}, weights of SHA-256 `{one.weights}`"] for one in run.mean_of),
+        *([["seed", str(run.seed)]] if run.seed is not None else []),
+        ["threads", str(run.threads)],
         ["versions", f"agewise {run.agewise}, Python {run.python}, {versions}"],
     ]
     yield from table(["", ""], rows)
-    yield "The recipe as it was resolved, every default written out; what was not set is left out:"
+    whose = "The recipe of the first run" if run.mean_of else "The recipe"
+    yield f"{whose} as it was resolved, every default written out; what was not set is left out:"
     yield from ("", "```toml", *(f"{name} = {value}" for name, value in _flat(model.info["recipe"])), "```", "")
 
 

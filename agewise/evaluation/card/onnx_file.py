@@ -61,16 +61,28 @@ class Recipe(Said):
     model: Network
 
 
-class Run(Said):
-    """What a run was: SHA-256 of each manifest by its path, versions, and that of the weights that it started from."""
+class Member(Said):
+    """One of the runs whose weights were averaged: its folder, the SHA-256 of its weights, its seed."""
 
+    run: str
+    weights: str
     seed: int
+
+
+class Run(Said):
+    """What a run was: SHA-256 of each manifest by its path, versions, and that of the weights that it started from.
+
+    A mean of runs (`agewise average`) has no seed of its own.
+    """
+
+    seed: int | None = None
     manifests: dict[str, str]
     agewise: str
     versions: dict[str, str]
     python: str
     threads: int
     start: str | None = None
+    mean_of: tuple[Member, ...] = ()
 
 
 class Ranges(Said):

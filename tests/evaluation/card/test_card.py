@@ -283,6 +283,16 @@ def test_speed_is_of_the_file(file_of: Callable[..., ModelFile], tmp_path: Path)
         read_speed(path, replace(model, size=1))
 
 
+def test_a_mean_of_runs_names_them_all(file_of: Callable[..., ModelFile], tmp_path: Path) -> None:
+    members = [{"run": f"runs/base-{seed}", "seed": seed, "weights": f"{seed}f" * 32} for seed in (0, 1)]
+    model = file_of(run={**{name: value for name, value in RUN.items() if name != "seed"}, "mean_of": members})
+    text = card(model, about(model), Evidence((one_report(tmp_path, model),)))
+    for seed in (0, 1):
+        assert f"| the mean of | runs/base-{seed}, seed {seed}, weights of SHA-256 `{f'{seed}f' * 32}` |" in text
+    assert "| seed |" not in text
+    assert "The recipe of the first run as it was resolved" in text
+
+
 def test_calibration_and_the_run_are_told(file_of: Callable[..., ModelFile], tmp_path: Path) -> None:
     origin = Origin("val.parquet", "ee" * 32, 2386, "groups", "", (30.0,), (1000, 1386))
     fitted = Calibration(1.25, None, Widths((0.9,), (20.0, 40.0), ((0.8,), (1.5,))), origin)
