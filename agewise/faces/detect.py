@@ -1,4 +1,4 @@
-"""Photo -> faces: BlazeFace scanned over an image pyramid, and once more near by where a face is small or in doubt."""
+"""Photo -> faces: BlazeFace scanned over an image pyramid, and once more near by where a small face is in doubt."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.faces.align import warp
 from agewise.faces.blazeface import BlazeFace, keep_best
 from agewise.faces.face import Face
 from agewise.faces.levels import (
     CLEAR,
     DOMINANT,
-    FAINT,
-    HINT,
+    HINTS,
     LEVELS,
     REACH,
-    SMALL,
     as_finest,
     hinted,
     left_out,
+    scaled,
     subject_size,
 )
 
@@ -29,10 +27,8 @@ FILLED, BORDERS = 0.55, (0.35, 0.8)
 """The share of the long side from which a face fills its photo, and the borders tried then, as shares of that side."""
 NEARER, NEARER_SIDE = (1.6, 2.2, 3.0), 192
 """Sides of the views, in face sizes and in pixels, in which a doubtful small face must be seen again."""
-CLOSER, CLOSER_SIDE = 2.0, 128
-"""Side of the view, in face sizes and in pixels, that puts right the box and points of a face of few pixels."""
-COARSE, MANY = 0.5, 20
-"""The level's scale up to which such views show enough more, and so many take less time than a finer level."""
+NOT_WANTED = 0.75
+"""The share of the smallest side asked for below which a face is left out: detectors' boxes differ by as much."""
 CONFIRMED, CONFIRMED_BESIDE, FEW = 0.5, 0.65, 2
 """The least mean score of a doubtful small face over first sight and those views; beside so few clear larger faces."""
 
@@ -42,7 +38,8 @@ class Detector:
 
     threshold: the lowest score of a face that is reported.
     threads: of ONNX Runtime; 0 is one a core.
-    smallest: pixels of a face's side below which it need not be found: no level is finer than that needs.
+    smallest: pixels of a face's side below which it need not be found: no level is finer than that needs, and faces
+        below NOT_WANTED of it are left out.
 
     In a photo of up to 1024 pixels faces of less than 30 beside a clear one may be missed: they give no hint of
     themselves at the level at which it is seen.
@@ -68,6 +65,10 @@ class Detector:
         misses one FairFace crop in fourteen without, and one in two hundred with it (docs/LOG.md). So is one with
         doubtful faces only: in a photo that one face fills, they are its eyes and mouth.
         """
+        return [face for face in self._every(image) if face.size >= NOT_WANTED * self.smallest]
+
+    def _every(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Faces of a photo, those that are not wanted too: they tell that no other fills it."""
         faces = self._pyramid(image)
         filled = FILLED * max(image.shape[:2])
         best = max((face.score for face in faces), default=0.0)
@@ -84,39 +85,36 @@ class Detector:
         side = max(image.shape[:2])
         scale = min(1.0, LEVELS[1] / side)
         height, width = image.shape[:2]
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        small = scaled(image, scale) if scale < 1 else image
         pad = round(border * side * scale)
         padded = np.asarray(cv2.copyMakeBorder(small, pad, pad, pad, pad, cv2.BORDER_REPLICATE), dtype=np.uint8)
         faces = [face.moved(1 / scale, -pad / scale, -pad / scale) for face in self._pyramid(padded, scale)]
         return [f for f in faces if 0 < f.box[0] + f.box[2] < 2 * width and 0 < f.box[1] + f.box[3] < 2 * height]
 
-    def _pyramid(self, image: NDArray[np.uint8], scaled: float = 1.0) -> list[Face]:
-        """Faces of an image, which may be a photo scaled by so much."""
+    def _pyramid(self, image: NDArray[np.uint8], zoom: float = 1.0) -> list[Face]:
+        """Faces of an image, which may be a photo scaled by `zoom`."""
         side = max(image.shape[:2])
         candidates = np.empty((0, 17))
         faces: list[Face] = []
         whole, shrunk = as_finest(image)
-        scale, reach, more = 0.0, np.inf, True
+        reach, more = np.inf, True
         for level in LEVELS:
             if not more or left_out(faces, level, side):
                 break
-            if reach <= self.smallest * scaled:
+            if reach <= self.smallest * zoom:
                 break
-            scale = self._scale(level, side, self.smallest * scaled)
+            scale = self._scale(level, side, self.smallest * zoom)
             reach = REACH / scale
-            hint = FAINT if level == LEVELS[0] else HINT
-            found = self._scan(whole, scale / shrunk, min(hint, self.threshold))
+            found = self._scan(whole, scale / shrunk, min(HINTS[level][0], self.threshold))
             found[:, :-1] /= shrunk
             candidates = np.concatenate([candidates, found[found[:, -1] > self.threshold]])
             faces = keep_best(candidates)
-            many = MANY if scale <= COARSE else 0
-            more = hinted(found, faces, level, side, SMALL * reach, many)
+            more = hinted(found, faces, level, side, 1 / scale)
         dominant = subject_size(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
+        faces = [face for face in faces if face.score >= CLEAR or face.size >= self.smallest * zoom]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
-        faces = [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
-        return self._closer(image, faces, SMALL * reach) if scale <= COARSE else faces
+        return [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
 
     @staticmethod
     def _scale(level: int, side: int, smallest: float) -> float:
@@ -149,32 +147,13 @@ class Detector:
 
     def _scan(self, image: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float64]:
         """Candidates (K, 17) of one level: box, six points, score, in pixels of `image`."""
-        height, width = (max(1, round(size * scale)) for size in image.shape[:2])
-        resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        seen = scaled(image, scale)
+        height, width = seen.shape[:2]
         canvas = np.zeros((1, -(-height // 32) * 32, -(-width // 32) * 32, 3), dtype=np.uint8)
-        canvas[0, :height, :width] = resized
+        canvas[0, :height, :width] = seen
         (found,) = self._network(canvas, threshold)
         found[:, :-1] /= scale
         return found
-
-    def _closer(self, image: NDArray[np.uint8], faces: list[Face], below: float) -> list[Face]:
-        """The faces, those below a size with the boxes and points of a closer view where it shows the same face."""
-        small = [face for face in faces if 0 < face.size < below]
-        if not 0 < len(small) <= MANY:
-            return faces
-        scales = [CLOSER_SIDE / (CLOSER * face.size) for face in small]
-        corners = [face.centre - CLOSER * face.size / 2 for face in small]
-        views = np.empty((len(small), CLOSER_SIDE, CLOSER_SIDE, 3), np.uint8)
-        for view, scale, corner in zip(views, scales, corners, strict=True):
-            view[:] = warp(image, np.column_stack([np.eye(2) * scale, -corner * scale]), CLOSER_SIDE)
-        made = [face for face in faces if not 0 < face.size < below]
-        for face, found, scale, corner in zip(
-            small, self._network(views, self.threshold), scales, corners, strict=True
-        ):
-            found[:, :-1] = found[:, :-1] / scale + np.tile(corner, 8)
-            likeliest = max(keep_best(found[_same(found, face)]), key=lambda one: one.score, default=face)
-            made.append(Face(likeliest.box, face.score, likeliest.landmarks))
-        return sorted(made, key=lambda face: -face.size)
 
 
 def _same(found: NDArray[np.float64], face: Face) -> NDArray[np.bool_]:

@@ -101,7 +101,7 @@ def test_finer_levels_are_scanned_on_a_hint_alone(photo: NDArray[np.uint8], side
     assert 1024 in sides
 
 
-def test_a_face_of_few_pixels_at_its_level_is_seen_closer(photo: NDArray[np.uint8], sides: list[int]) -> None:
+def test_clear_faces_of_few_pixels_need_no_finer_level(photo: NDArray[np.uint8], sides: list[int]) -> None:
     head = photo[20:220, 120:320]
     (large,) = Detector(threads=1)(resized(head, 640, 640))
     canvas = np.full((1000, 1500, 3), 128, np.uint8)
@@ -109,10 +109,10 @@ def test_a_face_of_few_pixels_at_its_level_is_seen_closer(photo: NDArray[np.uint
         canvas[400:560, left : left + 160] = resized(head, 160, 160)  # 85 pixels, of which the middle level sees 29
     sides.clear()
     faces = Detector(threads=1)(canvas)
-    assert 1024 not in sides
+    assert sides == [256, 512]
     for face, left in zip(sorted(faces, key=lambda one: one.box[0]), (100, 600, 1100), strict=True):
         away = face.landmarks - (large.landmarks / 4 + (left, 400))
-        assert np.linalg.norm(away, axis=1).mean() < 0.03 * face.size
+        assert np.linalg.norm(away, axis=1).mean() < 0.12 * face.size
 
 
 def test_twelve_megapixels(detect: Detector, photo: NDArray[np.uint8]) -> None:
@@ -173,3 +173,14 @@ def test_a_smallest_face_saves_the_finer_levels(photo: NDArray[np.uint8], sides:
     assert {side for side in sides if side > 200} == {256}  # with borders too
     with pytest.raises(ValueError, match=r"the smallest face is -1\.0 pixels; 0 or more is allowed"):
         Detector(smallest=-1.0)
+
+
+def test_faces_far_below_the_smallest_are_left_out(photo: NDArray[np.uint8]) -> None:
+    (face,) = Detector(threads=1)(photo)
+    for wanted, count in {face.size: 1, face.size / 0.8: 1, face.size / 0.7: 0}.items():
+        assert len(Detector(threads=1, smallest=wanted)(photo)) == count
+    pair = np.full((512, 1024, 3), 128, np.uint8)
+    pair[:, :512] = photo
+    pair[300:428, 700:828] = resized(photo, 128, 128)
+    assert len(Detector(threads=1)(pair)) == 2
+    assert len(Detector(threads=1, smallest=80)(pair)) == 1
