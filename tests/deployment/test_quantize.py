@@ -48,6 +48,7 @@ def graph_of(**said: Any) -> Any:
         "scale": np.full((1, 3, 1, 1), 64.0, np.float32),
         "stem": np.abs(rng.normal(0.2, 0.1, (channels, 3, 3, 3))).astype(np.float32) / 3,
         "stem_bias": np.full(channels, 6.0, np.float32),
+        "even": np.full((channels, 1, 3, 3), 1 / 9, np.float32),
         "deep": (np.full((channels, 1, 3, 3), 1 / 9) * scales[:, None, None, None]).astype(np.float32),
         "deep_bias": (0.1 * scales).astype(np.float32),
         "reduce": rng.normal(0, 0.1, (4, channels, 1, 1)).astype(np.float32),
@@ -70,7 +71,8 @@ def graph_of(**said: Any) -> Any:
         node("Div", ["centred", "scale"], ["input"]),
         node("Conv", ["input", "stem", "stem_bias"], ["a"], strides=[2, 2], pads=[1, 1, 1, 1], name="first"),
         node("Clip", ["a", "zero", "most"], ["b"]),
-        node("Conv", ["b", "deep", "deep_bias"], ["c"], group=channels, pads=[1, 1, 1, 1], name="depthwise"),
+        node("Conv", ["b", "even"], ["smooth"], group=channels, pads=[1, 1, 1, 1], name="second"),
+        node("Conv", ["smooth", "deep", "deep_bias"], ["c"], group=channels, pads=[1, 1, 1, 1], name="depthwise"),
         node("Relu", ["c"], ["d"]),
         node("ReduceMean", ["d", "axes"], ["pooled"], keepdims=1, name="squeeze"),
         node("Conv", ["pooled", "reduce"], ["e"], name="se1"),
@@ -120,7 +122,7 @@ def ages_of(graph: Any, folder: Path, views: NDArray[np.uint8]) -> NDArray[np.fl
 
 def test_what_stays_in_float() -> None:
     kept = {name for name in kept_in_float(graph_of()) if name}
-    assert kept == {"first", "squeeze", "se1", "se2", "se3", "pool", "reshape", "linear", "softmax"}
+    assert kept == {"first", "second", "squeeze", "se1", "se2", "se3", "pool", "reshape", "linear", "softmax"}
 
 
 def test_convolutions_are_quantised_by_channel_and_the_rest_is_not() -> None:
@@ -130,7 +132,14 @@ def test_convolutions_are_quantised_by_channel_and_the_rest_is_not() -> None:
     weights = [n for n in made.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in stored]
     scales = {n.input[0].removesuffix("_quantized"): list(stored[n.input[1]].dims) for n in weights}
     assert {name: scales[name] for name in ("deep", "point")} == {"deep": [8], "point": [8]}
-    assert not {"stem", "reduce", "expand", "head"} & scales.keys()
+    assert not {"stem", "even", "reduce", "expand", "head"} & scales.keys()
+
+
+def test_a_second_convolution_over_all_channels_is_quantised() -> None:
+    graph = graph_of()
+    (second,) = (node for node in graph.graph.node if node.name == "second")
+    second.attribute[0].CopyFrom(onnx.helper.make_attribute("group", 1))
+    assert "second" not in kept_in_float(graph)
 
 
 @pytest.mark.parametrize("ranges", ["min-max", "99.9 %"])
