@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole story of the bundled models, from pictures to ONNX files. About three hours on two cores; a second
-# call resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from.
+# The whole story of the bundled models, from pictures to ONNX files. Some hours on two cores; a second call
+# resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -21,11 +21,13 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 \
 agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by sex \
   --out work/fairface-train.fair.parquet --response work/pair.response.json
 
-# A student learns these distributions at 160 pixels, then at 208, and at last those put right for women and men apart; a
-# narrower one begins with its strongest filters and imitates it.
-for name in base-160 base-208 base small; do
+# A student learns these distributions at 160 pixels, then at 208, and at last those put right for women and men apart;
+# another learns the last from the start. A narrower one begins with the strongest filters of their mean, and imitates it.
+for name in base-160 base-208 base base-one; do
   agewise train "recipes/$name.toml"
 done
+agewise average runs/base runs/base-one --out runs/base-mean
+agewise train recipes/small.toml
 
 # Each becomes a file in int8, base for a face and its mirror image. Its intervals and a map of its ages are set on
 # fairface-val, from which neither has learnt: once for the limits of int8, once for what int8 answers.
