@@ -64,10 +64,11 @@ def kept_in_float(model: onnx.ModelProto) -> set[str]:
     half of what int8 moves ages by, and takes no more time in float (docs/LOG.md).
     """
     kept, pooled = set[str](), set[str]()
-    first, *others = (node for node in model.graph.node if node.op_type == "Conv")
-    kept.add(first.name)
-    if others and any(item.name == "group" and item.i > 1 for item in others[0].attribute):
-        kept.add(others[0].name)
+    first, second = ([node for node in model.graph.node if node.op_type == "Conv"] + [None, None])[:2]
+    if first:
+        kept.add(first.name)
+    if second and any(item.name == "group" and item.i > 1 for item in second.attribute):
+        kept.add(second.name)
     constant = {item.name for item in model.graph.initializer} | {""}
     for node in model.graph.node:
         inputs = [name for name in node.input if name not in constant]

@@ -135,6 +135,13 @@ def test_convolutions_are_quantised_by_channel_and_the_rest_is_not() -> None:
     assert not {"stem", "even", "reduce", "expand", "head"} & scales.keys()
 
 
+def test_a_network_without_convolutions_keeps_its_pooling() -> None:
+    graph = graph_of()
+    for node in [node for node in graph.graph.node if node.op_type == "Conv"]:
+        graph.graph.node.remove(node)
+    assert {"squeeze", "pool", "linear"} <= kept_in_float(graph)
+
+
 def test_a_second_convolution_over_all_channels_is_quantised() -> None:
     graph = graph_of()
     (second,) = (node for node in graph.graph.node if node.name == "second")
