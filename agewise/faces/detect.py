@@ -112,7 +112,7 @@ class Detector:
             more = hinted(found, faces, level, side, 1 / scale)
         dominant = subject_size(faces, side)
         clear = [face.size for face in faces if face.score >= CLEAR]
-        faces = [face for face in faces if face.score >= CLEAR or face.size >= self.smallest * zoom]
+        faces = [face for face in faces if face.score >= CLEAR or face.size >= NOT_WANTED * self.smallest * zoom]
         faces = [face for face in faces if self._confirmed(image, face, clear)]
         return [face for face in faces if face.size >= 0.8 * dominant or face.score >= CLEAR - 0.05]
 

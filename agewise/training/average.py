@@ -29,8 +29,8 @@ def average(runs: Sequence[Path], target: Path) -> None:
     mean errs less than each; of networks that began differently it is worth nothing. run.json names them all.
 
     Raises:
-        SettingsError: fewer than two runs, or one twice; one is not there, not finished or of another network; they
-            learned from other faces under one name; the target holds a run that was trained.
+        SettingsError: fewer than two runs, or one twice; one is not there, not finished, itself a mean or of another
+            network; they learned from other faces under one name; the target holds a run that was trained.
     """
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
         raise SettingsError(f"{len(runs)} runs ({', '.join(map(str, runs))}); two or more different ones are needed")
@@ -40,6 +40,9 @@ def average(runs: Sequence[Path], target: Path) -> None:
         if differing:
             raise SettingsError(f"{run}: its {differing[0]} is not that of {runs[0]}; runs of one network are averaged")
     told = [read_json(run / "run.json") for run in runs]
+    for run, one in zip(runs, told, strict=True):
+        if "mean_of" in one:
+            raise SettingsError(f"{run}: a mean of runs already; give the runs that it is made of")
     manifests: dict[str, str] = {}
     for run, one in zip(runs, told, strict=True):
         for path, sha in one["manifests"].items():
@@ -57,10 +60,11 @@ def average(runs: Sequence[Path], target: Path) -> None:
     ]
     shared = {name: value for name, value in told[0].items() if name not in OF_ONE}
     target.mkdir(parents=True, exist_ok=True)
+    (target / "model.safetensors").unlink(missing_ok=True)
+    write_json(target / "run.json", {**shared, "manifests": manifests, "mean_of": members})
+    write_json(target / "recipe.json", recipe)
     with replacing(target / "model.safetensors") as partial:
         save_file(_mean([model.state_dict() for model in models]), partial)
-    write_json(target / "recipe.json", recipe)
-    write_json(target / "run.json", {**shared, "manifests": manifests, "mean_of": members})
 
 
 def _network(model: AgeModel) -> dict[str, Any]:

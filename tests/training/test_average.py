@@ -90,6 +90,12 @@ def test_a_mean_is_written_anew_and_a_training_never(runs: list[Path], tmp_path:
         average(runs[:2], tmp_path / "file")
 
 
+def test_a_mean_of_means_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    average(runs[:2], tmp_path / "mean")
+    with pytest.raises(SettingsError, match="mean: a mean of runs already"):
+        average([tmp_path / "mean", runs[2]], tmp_path / "mean")
+
+
 def test_fewer_than_two_are_refused(runs: list[Path], tmp_path: Path) -> None:
     for few in ([], runs[:1], [runs[0], runs[0].parent / "." / runs[0].name]):
         with pytest.raises(SettingsError, match="two or more different ones are needed"):
