@@ -68,7 +68,7 @@ class Detector:
         return [face for face in self._every(image) if face.size >= NOT_WANTED * self.smallest]
 
     def _every(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Faces of a photo, those that are not wanted too: they tell that no other fills it."""
+        """Faces of a photo, clear ones that are not wanted too: they tell that no other fills it."""
         faces = self._pyramid(image)
         filled = FILLED * max(image.shape[:2])
         best = max((face.score for face in faces), default=0.0)

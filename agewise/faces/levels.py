@@ -24,7 +24,7 @@ and where all faces found are clear, nothing finer is scanned."""
 BESIDE = {256: 1.5, 512: 2.0, 1024: 2.0}
 """Within so many sizes of a face's centre a faint candidate is its neck, hair or shoulder."""
 CHEST, AS_LARGE = 1.0, 0.6
-"""Within so many sizes of it, and from so much of its size on, a candidate is its chin or chest whatever the score."""
+"""Within so many sizes of it, and from so much of its size on, a candidate is mostly its chin or chest."""
 SMALL, COARSE = 45, 20
 """Pixels of its level below which a candidate hints at small faces, and below which a face's box and points are not
 yet right; its age is, from 12 on."""
@@ -39,8 +39,9 @@ def as_finest(image: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
 def scaled(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     """The image halved while that is enough, each pixel the mean of four, then resized linearly.
 
-    It is no more aliased than by areas, in a fifth of the time (12 megapixels to 1024 px: 5 ms for 26). Of an odd
-    number of rows or columns the last one is left out.
+    It takes a fifth of the time of areas (12 megapixels to 1024 px: 5 ms for 26). Without a halving it is bilinear, and
+    fine patterns alias more, at the price of 4 faces of 2,480 (docs/LOG.md). Of odd
+    numbers of rows or columns the last is left out.
     """
     while scale <= 0.5 and min(image.shape[:2]) > 1:
         height, width = (side // 2 for side in image.shape[:2])
