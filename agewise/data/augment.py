@@ -1,4 +1,4 @@
-"""Random views of a crop in training: geometry, light and hidden parts; none of the benchmark's corruptions."""
+"""Random views of a crop in training: geometry, light, hidden parts and, if asked, what a worse camera does to it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from agewise.data.degrade import degraded
 from agewise.data.settings import Settings
 from agewise.faces.align import Window, warp
 
@@ -29,6 +30,7 @@ class Augmentation(Settings):
     grey: float = Field(default=0.1, ge=0, le=1, description="share of views without colour")
     flip: float = Field(default=0.5, ge=0, le=1, description="share of mirrored views")
     erase: float = Field(default=0.2, ge=0, le=1, description="share of views with a hidden rectangle")
+    degrade: float = Field(default=0.0, ge=0, le=1, description="share of views blurred, noisy or compressed")
 
     @model_validator(mode="after")
     def _has_no_settings_of_the_papers(self) -> Augmentation:
@@ -47,11 +49,16 @@ def bounded_normal(rng: np.random.Generator, std: float) -> float:
 def view(
     crop: NDArray[np.uint8], window: Window, size: int, policy: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """A random view (size, size, 3) of a crop (H, H, 3) in the standard frame, around `window`; sampled once."""
+    """A random view (size, size, 3) of a crop (H, H, 3) in the standard frame, around `window`; sampled once.
+
+    What is drawn for `degrade` comes last, so that without it the rest of the view is the same.
+    """
     pixels = warp(crop, _placement(len(crop), window, size, policy, rng), size)
     pixels = _relit(pixels, policy, rng)
     if rng.random() < policy.erase:
         _erase(pixels, rng)
+    if policy.degrade > 0 and rng.random() < policy.degrade:
+        pixels = degraded(pixels, rng)
     return pixels
 
 

@@ -52,7 +52,7 @@ class Faces(Dataset[dict[str, Any]]):
         self.pairs, self.tasks = bodies, dict(tasks or {})
         self.window, self.size, self.policy, self.seed = window, size, policy, seed
         self.teacher: tuple[Window, int] | None = None
-        """The window and the size in which a teacher is shown the same views, as `teacher_crop`."""
+        """The window and the size in which a teacher is shown the same views, as `teacher_crop`; never degraded."""
         self.manifest = manifest
         self.rows = np.arange(len(self.targets))
         self.epoch = 0
@@ -76,10 +76,14 @@ class Faces(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         """One face; its random view depends on seed, epoch and index only. Raises ManifestError if it is unreadable."""
         whole = self._crop(index)
-        pixels = self._view(whole, index, self.window, self.size)
+        pixels = self._view(whole, index, self.window, self.size, self.policy)
         if self.pairs:
             pixels = np.stack([pixels, self._body(index)])
-        shown = {} if self.teacher is None else {"teacher_crop": self._view(whole, index, *self.teacher)}
+        shown = (
+            {}
+            if self.teacher is None
+            else {"teacher_crop": self._view(whole, index, *self.teacher, _clear(self.policy))}
+        )
         return {
             "crop": torch.from_numpy(pixels),
             **{name: torch.from_numpy(other) for name, other in shown.items()},
@@ -91,18 +95,20 @@ class Faces(Dataset[dict[str, Any]]):
             "tasks": {name: known[index] for name, known in self.tasks.items()},
         }
 
-    def _view(self, crop: NDArray[np.uint8], index: int, window: Window, size: int) -> NDArray[np.uint8]:
+    def _view(
+        self, crop: NDArray[np.uint8], index: int, window: Window, size: int, policy: Augmentation | None
+    ) -> NDArray[np.uint8]:
         """A view (size, size, 3) of a crop; other windows of one face are turned and lit alike.
 
         Shifts are shares of each window, which moves one by a hundredth of its side against the other, and the hidden
         rectangle is elsewhere.
         """
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        if self.policy is None:
+        if policy is None:
             return np.asarray(cut(crop[None], window, size)[0])
-        if self.policy.policy == "own":
-            return view(crop, window, size, self.policy, rng)
-        return paper_view(crop, region_of(window, len(crop)), size, self.policy.policy, rng)
+        if policy.policy == "own":
+            return view(crop, window, size, policy, rng)
+        return paper_view(crop, region_of(window, len(crop)), size, policy.policy, rng)
 
     def _crop(self, index: int) -> NDArray[np.uint8]:
         decoded = _decoded(self.images[int(self.rows[index])])
@@ -117,6 +123,10 @@ class Faces(Dataset[dict[str, Any]]):
         if decoded is None:
             return np.zeros((self.size, self.size, 3), np.uint8)
         return letterbox(decoded, self.size)
+
+
+def _clear(policy: Augmentation | None) -> Augmentation | None:
+    return policy if policy is None else policy.model_copy(update={"degrade": 0.0})
 
 
 def _decoded(data: bytes) -> NDArray[np.uint8] | None:

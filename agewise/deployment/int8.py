@@ -64,11 +64,11 @@ def kept_in_float(model: onnx.ModelProto) -> set[str]:
     half of what int8 moves ages by, and takes no more time in float (docs/LOG.md).
     """
     kept, pooled = set[str](), set[str]()
-    first, second = ([node for node in model.graph.node if node.op_type == "Conv"] + [None, None])[:2]
+    first = next((node for node in model.graph.node if node.op_type == "Conv"), None)
     if first:
-        kept.add(first.name)
-    if second and any(item.name == "group" and item.i > 1 for item in second.attribute):
-        kept.add(second.name)
+        second = _conv_behind(first, model)
+        depthwise = second and any(item.name == "group" and item.i > 1 for item in second.attribute)
+        kept |= {first.name, second.name} if second and depthwise else {first.name}
     constant = {item.name for item in model.graph.initializer} | {""}
     for node in model.graph.node:
         inputs = [name for name in node.input if name not in constant]
@@ -76,6 +76,17 @@ def kept_in_float(model: onnx.ModelProto) -> set[str]:
             kept.add(node.name)
             pooled.update(node.output)
     return kept
+
+
+def _conv_behind(first: onnx.NodeProto, model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The convolution that what comes out of another first reaches, through whatever lies between."""
+    reached = set(first.output)
+    for node in model.graph.node:  # each comes after those whose outputs it takes
+        if reached.intersection(node.input):
+            if node.op_type == "Conv":
+                return node
+            reached.update(node.output)
+    return None
 
 
 class Views(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types

@@ -75,8 +75,7 @@ class FrameDetector(Detector):
     Hardly any frame is such a crop, and one without a face takes a quarter of the time.
     """
 
-    def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Faces in an RGB image (H, W, 3), the largest first; none is an empty list."""
+    def _every(self, image: NDArray[np.uint8]) -> list[Face]:
         return self._pyramid(image)
 
 

@@ -35,8 +35,9 @@ def average(runs: Sequence[Path], target: Path) -> None:
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
         raise SettingsError(f"{len(runs)} runs ({', '.join(map(str, runs))}); two or more different ones are needed")
     models = [load_run(run) for run in runs]
-    for run, model in zip(runs[1:], models[1:], strict=True):
-        differing = [name for name, value in _network(models[0]).items() if _network(model).get(name) != value]
+    first = _network(models[0])
+    for run, other in zip(runs[1:], map(_network, models[1:]), strict=True):
+        differing = [name for name in first | other if first.get(name) != other.get(name)]
         if differing:
             raise SettingsError(f"{run}: its {differing[0]} is not that of {runs[0]}; runs of one network are averaged")
     told = [read_json(run / "run.json") for run in runs]
@@ -83,7 +84,11 @@ def _check_free(target: Path) -> None:
 
 
 def _mean(states: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """The mean of each weight, computed in double precision; counters are the first run's."""
+    """The mean of each weight, computed in double precision; counters are the first run's.
+
+    So are averaged the means and variances of batch norms, which are not estimated anew on faces: runs that began alike
+    have much the same.
+    """
     return {
         name: torch.stack([state[name].double() for state in states]).mean(dim=0).to(first.dtype)
         if first.is_floating_point()

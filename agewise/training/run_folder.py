@@ -157,7 +157,7 @@ def _put_back(logger: CSVLogger, path: Path, step: int) -> None:
 
 
 def refuse_another(folder: Path, recipe: Recipe) -> None:
-    """Raises SettingsError where the folder holds a run of another recipe, or of other faces.
+    """Raises SettingsError where the folder holds a run of another recipe, or of other faces, or a mean of runs.
 
     A run that came to nothing, with neither checkpoint nor weights, is none.
     """
@@ -165,12 +165,14 @@ def refuse_another(folder: Path, recipe: Recipe) -> None:
         return
     if not (folder / "recipe.json").exists() or not (folder / "run.json").exists():
         return
+    told = read_json(folder / "run.json")
+    if "mean_of" in told:
+        raise SettingsError(f"{folder} holds the mean of other runs (agewise average); give this one another name")
     earlier = _recipe(folder)
     one, other = _deciding(earlier), _deciding(recipe)
     changed = [name for name in one if one[name] != other[name]]
-    if not changed and read_json(folder / "run.json")["manifests"] != _manifests(recipe):
+    if not changed and told["manifests"] != _manifests(recipe):
         changed = ["content of its manifests"]
-    told = read_json(folder / "run.json")
     for part, run in _needed_runs(recipe).items():
         if not changed and part in told and told[part] != fingerprint(Path(run) / "model.safetensors"):
             changed = [f"content of {'imitation' if part == 'teacher' else 'training'}.{part}"]

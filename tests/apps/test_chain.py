@@ -72,6 +72,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory, faces_of: Callable[..., Pat
     return folder
 
 
+def test_trainings_to_their_mean(run: Run, tiny_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(tiny_run, tmp_path / "other")
+    code, out, err = run("average", tiny_run, other, "--out", tmp_path / "mean")
+    assert (code, err) == (0, "")
+    assert out == f"{tmp_path / 'mean'}: the mean of 2 runs\n"
+    code, out, err = run("average", tiny_run, "--out", tmp_path / "one")
+    assert (code, out) == (2, "")
+    assert "two or more different ones are needed" in err
+    assert len(err.splitlines()) == 1
+
+
 def test_photos_to_crops(run: Run, tmp_path: Path, astronaut: Path) -> None:
     (tmp_path / "photos").mkdir()
     shutil.copy(astronaut, tmp_path / "photos" / "a.jpg")

@@ -42,7 +42,7 @@ def test_a_view_depends_on_its_generator_only(crop: NDArray[np.uint8]) -> None:
 @pytest.mark.parametrize("name", sorted(set(Augmentation.model_fields) - {"policy"}))
 def test_every_step_changes_the_view_and_keeps_its_kind(crop: NDArray[np.uint8], name: str) -> None:
     before = crop.copy()
-    share = name in {"grey", "flip", "erase"}
+    share = name in {"grey", "flip", "erase", "degrade"}
     policy = NONE.model_copy(update={name: 1.0 if share else Augmentation.model_fields[name].default})
     made = view(crop, WINDOW, 40, policy, np.random.default_rng(2))
     assert (made.dtype, made.shape) == (np.uint8, (40, 40, 3))
@@ -50,6 +50,15 @@ def test_every_step_changes_the_view_and_keeps_its_kind(crop: NDArray[np.uint8],
     assert np.array_equal(crop, before)
     if name == "grey":
         assert np.array_equal(made[..., 0], made[..., 2])
+
+
+def test_the_rest_of_a_view_is_the_same_whether_it_is_degraded_or_not(crop: NDArray[np.uint8]) -> None:
+    plain, some = Augmentation(erase=0.5), Augmentation(erase=0.5, degrade=0.5)
+    views = [
+        [view(crop, WINDOW, 40, policy, np.random.default_rng(seed)) for policy in (plain, some)] for seed in range(60)
+    ]
+    same = np.mean([np.array_equal(*pair) for pair in views])
+    assert 0.4 < same < 0.75  # half, and those in which no step was drawn
 
 
 def test_a_hidden_rectangle_is_2_to_15_percent(crop: NDArray[np.uint8]) -> None:

@@ -109,6 +109,7 @@ def test_frames_are_searched_as_photos_are_but_for_the_borders(astronaut: Path) 
     photo = read_photo(astronaut).pixels
     (found,), (same,) = FrameDetector(threads=1)(photo), Detector(threads=1)(photo)
     assert found.box == same.box
+    assert FrameDetector(threads=1, smallest=found.size / 0.7)(photo) == []
     frames, photos = FrameDetector(threads=1), Detector(threads=1)
     looks = {frames: 0, photos: 0}
     for detector in looks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from skimage import data
 
 from agewise.faces.detect import Detector
 from agewise.faces.image import read_photo
+from agewise.faces.levels import CLEAR
 
 CENTRE = np.array([224.0, 110.0])
 """Of the astronaut's face, in pixels of scikit-image's photo (512x512, NASA, public domain)."""
@@ -184,3 +186,27 @@ def test_faces_far_below_the_smallest_are_left_out(photo: NDArray[np.uint8]) -> 
     pair[300:428, 700:828] = resized(photo, 128, 128)
     assert len(Detector(threads=1)(pair)) == 2
     assert len(Detector(threads=1, smallest=80)(pair)) == 1
+
+
+def test_a_smallest_face_counts_in_the_photo_whose_border_is_grown(photo: NDArray[np.uint8]) -> None:
+    """A face that fills its photo is seen with a border, in a smaller picture: its size is the photo's all the same."""
+    (face,) = Detector(threads=1)(photo)
+    x0, y0, x1, y1 = (round(value) for value in face.box)
+    filling = resized(photo[y0 - 8 : y1 + 8, x0 - 8 : x1 + 8], 800, 800)
+    (alone,) = Detector(threads=1)(filling)
+    assert alone.size > 440
+    assert len(Detector(threads=1, smallest=alone.size)(filling)) == 1
+    assert Detector(threads=1, smallest=alone.size / 0.7)(filling) == []
+
+
+def test_doubtful_faces_a_little_below_the_smallest_are_found(detect: Detector, photo: NDArray[np.uint8]) -> None:
+    blurred = np.asarray(cv2.GaussianBlur(photo, (0, 0), 4), np.uint8)
+    page = np.full((512, 1024, 3), 128, np.uint8)
+    page[:, :512] = photo
+    page[150:406, 640:896] = resized(blurred, 256, 256)
+    found = detect(page)
+    assert len(found) == 2
+    doubtful = found[-1]
+    assert doubtful.score < CLEAR
+    assert len(Detector(threads=1, smallest=doubtful.size / 0.85)(page)) == 2
+    assert len(Detector(threads=1, smallest=doubtful.size / 0.7)(page)) == 1

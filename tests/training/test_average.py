@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from agewise.data.manifest import fingerprint
-from agewise.data.settings import SettingsError
+from agewise.data.settings import SettingsError, check
 from agewise.training.average import average
+from agewise.training.config import Recipe
+from agewise.training.fit import train
 from agewise.training.run_folder import load_run
 
 
@@ -94,6 +96,13 @@ def test_a_mean_of_means_is_refused(runs: list[Path], tmp_path: Path) -> None:
     average(runs[:2], tmp_path / "mean")
     with pytest.raises(SettingsError, match="mean: a mean of runs already"):
         average([tmp_path / "mean", runs[2]], tmp_path / "mean")
+
+
+def test_a_mean_is_not_taken_for_a_training_of_its_name(runs: list[Path], tmp_path: Path) -> None:
+    average(runs[:2], tmp_path / "mean")
+    recipe = check(json.loads((tmp_path / "mean" / "recipe.json").read_text()), Recipe, "recipe.json")
+    with pytest.raises(SettingsError, match="mean holds the mean of other runs"):
+        train(recipe, progress=False)
 
 
 def test_fewer_than_two_are_refused(runs: list[Path], tmp_path: Path) -> None:

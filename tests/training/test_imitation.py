@@ -70,6 +70,15 @@ def test_a_teacher_is_shown_the_same_view_in_its_own_window(faces: Path) -> None
         assert abs(teacher[8:24, 8:24] - student).mean() < 2.0
 
 
+def test_a_teacher_is_shown_the_clear_view_where_the_student_is_not(faces: Path) -> None:
+    clear, worse = (Faces(faces, Window(), 32, Augmentation(degrade=share), seed=3) for share in (0.0, 1.0))
+    for known in (clear, worse):
+        known.teacher = Window(), 32
+    assert sum(not torch.equal(worse[index]["crop"], clear[index]["crop"]) for index in range(len(clear))) > 8
+    for index in range(len(clear)):
+        assert torch.equal(worse[index]["teacher_crop"], clear[index]["crop"])
+
+
 def test_a_teacher_is_neither_saved_nor_trained(tiny_run: Path) -> None:
     imitation = Imitation(load_run(tiny_run), 3)
     assert {name for name, _ in imitation.named_parameters()} == {"projection.weight", "projection.bias"}
