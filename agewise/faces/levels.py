@@ -24,7 +24,7 @@ and where all faces found are clear, nothing finer is scanned."""
 BESIDE = {256: 1.5, 512: 2.0, 1024: 2.0}
 """Within so many sizes of a face's centre a faint candidate is its neck, hair or shoulder."""
 CHEST, AS_LARGE = 1.0, 0.6
-"""Within so many sizes of it, and from so much of its size on, a candidate is mostly its chin or chest."""
+"""Below it, within so many sizes, and from so much of its size on, a candidate is mostly its chin or chest."""
 SMALL, COARSE = 45, 20
 """Pixels of its level below which a candidate hints at small faces, and below which a face's box and points are not
 yet right; its age is, from 12 on."""
@@ -79,9 +79,10 @@ def hinted(found: NDArray[np.float64], faces: list[Face], level: int, side: int,
     boxes, sizes = np.array([face.box for face in faces]), np.array([face.size for face in faces])
     centres = (likely[:, None, :2] + likely[:, None, 2:4]) / 2
     inside = np.all((centres > boxes[:, :2]) & (centres < boxes[:, 2:]), axis=2)
-    away = np.abs(centres - (boxes[:, :2] + boxes[:, 2:]) / 2).max(axis=2)
+    across, down = np.moveaxis(centres - (boxes[:, :2] + boxes[:, 2:]) / 2, 2, 0)
+    away = np.maximum(np.abs(across), np.abs(down))
     inside |= (away < BESIDE[level] * sizes) & (likely[:, None, -1] < HINTS[level][1])
-    inside |= (away < CHEST * sizes) & (large[:, None] > AS_LARGE * sizes)
+    inside |= (down >= np.abs(across)) & (away < CHEST * sizes) & (large[:, None] > AS_LARGE * sizes)
     return not bool(np.all(np.any(inside, axis=1)))
 
 

@@ -39,9 +39,10 @@ def test_levels_that_add_little_are_left_out(faces: list[Face], level: int, side
     assert left_out(faces, level, side) is skipped
 
 
-def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
-    """A row of a scan: a square whose corner is at x, x."""
-    return np.array([x, x, x + size, x + size, *[0.0] * 12, score])
+def candidate(x: float, size: float, score: float = 0.3, y: float | None = None) -> NDArray[np.float64]:
+    """A row of a scan: a square whose corner is at x, x, or at x, y."""
+    y = x if y is None else y
+    return np.array([x, y, x + size, y + size, *[0.0] * 12, score])
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,10 @@ def candidate(x: float, size: float, score: float = 0.3) -> NDArray[np.float64]:
         ([found(0.1)], [candidate(180, 45, 0.4)], True),  # too sure for one
         ([found(0.1)], [candidate(250, 45, 0.3)], True),  # too far away for one
         ([found(0.06)], [candidate(50, 50, 0.5)], False),  # of its size and below it: its chest
-        ([found(0.06)], [candidate(65, 50, 0.5)], True),  # beside it
+        ([found(0.06)], [candidate(5, 50, 0.5, y=50)], False),
+        ([found(0.06)], [candidate(50, 50, 0.5, y=5)], True),  # beside it, as near
+        ([found(0.06)], [candidate(5, 50, 0.5, y=-45)], True),  # above it
+        ([found(0.06)], [candidate(65, 50, 0.5)], True),  # too far away for one
     ],
 )
 def test_small_candidates_outside_clear_faces_hint_at_more(
