@@ -22,18 +22,22 @@ agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by se
   --out work/fairface-train.fair.parquet --response work/pair.response.json
 
 # A student learns these distributions at 160 pixels, then at 208, and at last those put right for women and men apart;
-# another learns the last from the start. A narrower one begins with the strongest filters of their mean, and imitates it.
+# another learns the last from the start. From their mean one learns to answer blurred, noisy and compressed views as the
+# mean does clear ones; a narrower one begins with the strongest filters of the mean, imitates it, and learns so too.
 for name in base-160 base-208 base base-one; do
   agewise train "recipes/$name.toml"
 done
 agewise average runs/base runs/base-one --out runs/base-mean
-agewise train recipes/small.toml
+for name in base-robust small small-robust; do
+  agewise train "recipes/$name.toml"
+done
+agewise average runs/small runs/small-robust --out runs/small-mean
 
 # Each becomes a file in int8, base for a face and its mirror image. Its intervals and a map of its ages are set on
 # fairface-val, from which neither has learnt: once for the limits of int8, once for what int8 answers.
 models=agewise/deployment/models
-agewise export runs/base --mirror --licence Apache-2.0 --out work/base.plain.onnx
-agewise export runs/small --licence Apache-2.0 --out work/small.plain.onnx
+agewise export runs/base-robust --name base --mirror --licence Apache-2.0 --out work/base.plain.onnx
+agewise export runs/small-mean --name small --licence Apache-2.0 --out work/small.plain.onnx
 for name in base small; do
   agewise calibrate "work/$name.plain.onnx" work/fairface-val.parquet --recalibrate mixed --out "work/$name.onnx"
   agewise quantize "work/$name.onnx" --calibrate-on work/fairface-train.parquet --check-on work/fairface-val.parquet \

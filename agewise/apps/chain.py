@@ -70,6 +70,7 @@ def average(
 def export(
     run: Annotated[Path, typer.Argument(help="A run folder (agewise train).", show_default=False)],
     out: Out,
+    name: Annotated[str, typer.Option(help="Its name in reports.", show_default="the run's")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the metadata.")] = "unknown",
     half: Annotated[bool, typer.Option(help="Store the weights in half precision.")] = True,
     mirror: Annotated[bool, typer.Option("--mirror", help="Answer to a face and its mirror image: the mean.")] = False,
@@ -78,7 +79,7 @@ def export(
     """A run as one ONNX file, preprocessing inside, checked against the run."""
     from agewise.deployment.export import export as write
 
-    made = write(run, out, licence=licence, half=half, mirror=mirror, calibrate_on=calibrate_on)
+    made = write(run, out, name=name, licence=licence, half=half, mirror=mirror, calibrate_on=calibrate_on)
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from torch by {made.years:.4f} years at the most")
 
 

@@ -30,7 +30,7 @@ class Augmentation(Settings):
     grey: float = Field(default=0.1, ge=0, le=1, description="share of views without colour")
     flip: float = Field(default=0.5, ge=0, le=1, description="share of mirrored views")
     erase: float = Field(default=0.2, ge=0, le=1, description="share of views with a hidden rectangle")
-    degrade: float = Field(default=0.0, ge=0, le=1, description="share of views blurred, noisy or compressed")
+    degrade: float = Field(default=0.0, ge=0, le=1, description="share of views as of a worse camera (degrade.py)")
 
     @model_validator(mode="after")
     def _has_no_settings_of_the_papers(self) -> Augmentation:

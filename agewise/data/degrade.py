@@ -1,7 +1,7 @@
 """What cameras and storage do to a picture, for training views: blur or sharpening, few pixels, noise, JPEG.
 
-Each is drawn over a wide range, with kernels and strengths of our own; defocus by a disc, zoom, and spatter of the
-corruption benchmark (`agewise robustness`) stay unseen.
+Each is drawn over a wide range. These kinds are also in the corruption benchmark (`agewise robustness`: Gaussian and
+motion blur, both noises, pixelate, JPEG, the extra of low resolution); its defocus, zoom and spatter stay unseen.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SHARPEST = 1.5
 FEWEST = 0.15
 """Least share of the pixels' rows that is kept."""
 NOISIEST = 40.0
-"""Largest standard deviation of the noise, in grey levels; the least is 2."""
+"""Largest standard deviation of the noise, in grey levels (at level 128, where it grows with light); the least is 2."""
 WORST_QUALITY, BEST_QUALITY = 15, 90
 """Of JPEG."""
 
 
 def degraded(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A view (S, S, 3) as a worse camera would have stored it; each step or none by chance, in a camera's order."""
+    """An RGB view (S, S, 3) as a worse camera would have stored it; each step by chance, none of them in 13 %."""
     for step in (_refocused, _coarsened, _noisy, _compressed):
         if rng.random() < CHANCE:
             pixels = step(pixels, rng)
@@ -82,11 +82,11 @@ def _noisy(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.ui
     levels = pixels.astype(np.float32)
     if rng.random() < 0.5:
         noise = noise * np.sqrt(levels / 128)
-    return np.clip(levels + noise, 0, 255).astype(np.uint8)
+    return np.rint(np.clip(levels + noise, 0, 255)).astype(np.uint8)
 
 
 def _compressed(pixels: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Stored as JPEG and read again."""
     quality = int(rng.integers(WORST_QUALITY, BEST_QUALITY + 1))
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), dtype=np.uint8)
+    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), dtype=np.uint8)

@@ -68,6 +68,7 @@ def export(
     run: Path,
     target: Path,
     *,
+    name: str = "",
     licence: str = "unknown",
     half: bool = True,
     mirror: bool = False,
@@ -75,6 +76,7 @@ def export(
 ) -> Exported:
     """Writes the model of a run as ONNX: crops (N, S, S, 3) uint8 RGB -> probs (N, 101).
 
+    name: what the model calls itself in reports; the run's own if empty.
     half: weights are stored in half precision (computed with in single), which halves the file.
     mirror: the answer is the mean of those to a crop and to its mirror image, for twice the time.
     calibrate_on: a manifest with known ages or groups, on which the distributions are calibrated (see `calibrate`).
@@ -96,7 +98,7 @@ def export(
     window = model.window
     said = {
         "format": PLAIN_FORMAT,
-        "name": recipe["name"],
+        "name": name or recipe["name"],
         "frame": model.settings.frame,
         "margin": model.settings.margin,
         "window": [window.x, window.y, window.side],

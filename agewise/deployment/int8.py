@@ -79,10 +79,10 @@ def kept_in_float(model: onnx.ModelProto) -> set[str]:
 
 
 def _conv_behind(first: onnx.NodeProto, model: onnx.ModelProto) -> onnx.NodeProto | None:
-    """The convolution that what comes out of another first reaches, through whatever lies between."""
+    """The convolution that what comes out of another first reaches, through whatever lies between but pooling."""
     reached = set(first.output)
     for node in model.graph.node:  # each comes after those whose outputs it takes
-        if reached.intersection(node.input):
+        if node.op_type not in POOLING and reached.intersection(node.input):
             if node.op_type == "Conv":
                 return node
             reached.update(node.output)

@@ -35,9 +35,8 @@ def average(runs: Sequence[Path], target: Path) -> None:
     if len({run.resolve() for run in runs}) < max(2, len(runs)):
         raise SettingsError(f"{len(runs)} runs ({', '.join(map(str, runs))}); two or more different ones are needed")
     models = [load_run(run) for run in runs]
-    first = _network(models[0])
-    for run, other in zip(runs[1:], map(_network, models[1:]), strict=True):
-        differing = [name for name in first | other if first.get(name) != other.get(name)]
+    for run, model in zip(runs[1:], models[1:], strict=True):
+        differing = [name for name, value in _network(models[0]).items() if _network(model).get(name) != value]
         if differing:
             raise SettingsError(f"{run}: its {differing[0]} is not that of {runs[0]}; runs of one network are averaged")
     told = [read_json(run / "run.json") for run in runs]

@@ -101,7 +101,7 @@ class TrainingSettings(Settings):
 
 
 class ImitationSettings(Settings):
-    """Whose answers to the same views a student learns beside the labels (training/imitation.py)."""
+    """Whose answers to the same views, clear ones, a student learns beside the labels (training/imitation.py)."""
 
     teacher: str | None = Field(default=None, description="run folder of agewise train; none: labels alone")
     share: float = Field(

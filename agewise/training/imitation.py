@@ -1,4 +1,7 @@
-"""A student learns from a teacher's answers to the views it sees itself, mixed ones too (Beyer et al. 2022)."""
+"""A student learns from a teacher's answers to the views it sees itself, mixed ones too (Beyer et al. 2022).
+
+Where its own view is degraded, the teacher is shown the clear one.
+"""
 
 from __future__ import annotations
 

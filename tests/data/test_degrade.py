@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from agewise.data.degrade import CHANCE, _coarsened, _compressed, _noisy, _refocused, _smeared, degraded
 
@@ -77,6 +79,25 @@ def test_noise_is_of_the_strength_drawn() -> None:
     assert 25 < max(stds) < 42
     alike = [np.ptp(_noisy(grey, np.random.default_rng(seed)), axis=2).max() == 0 for seed in range(80)]
     assert 0.3 < np.mean(alike) < 0.7
+
+
+def test_noise_neither_lightens_nor_darkens() -> None:
+    for level in (64, 128, 200):
+        grey = np.full((64, 64, 3), level, np.uint8)
+        shifts = [float(_noisy(grey, np.random.default_rng(seed)).mean()) - level for seed in range(40)]
+        assert abs(np.median(shifts)) < 0.2
+
+
+def test_jpeg_is_of_red_green_and_blue_in_this_order() -> None:
+    """Pillow's JPEG of the same quality loses the same: chroma is coarse, and blue counts least."""
+    coloured = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    view = cv2.resize(coloured, (96, 96), interpolation=cv2.INTER_CUBIC)
+    quality = int(np.random.default_rng(4).integers(15, 91))
+    buffer = io.BytesIO()
+    Image.fromarray(view).save(buffer, "JPEG", quality=quality)
+    lost = np.asarray(Image.open(buffer)).astype(float) - view
+    made = _compressed(view, np.random.default_rng(4)).astype(float) - view
+    assert np.abs(made - lost).mean() < 0.25 * np.abs(lost).mean()
 
 
 def test_chance_decides_by_its_generator_only(face: Picture) -> None:

@@ -56,7 +56,8 @@ def test_the_file_answers_as_the_run(tiny_run: Path, exported: dict[bool, Path],
 
 
 def test_with_the_mirror_image(tiny_run: Path, exported: dict[bool, Path], tmp_path: Path) -> None:
-    both = OnnxModel(export(tiny_run, tmp_path / "both.onnx", half=False, mirror=True).path)
+    both = OnnxModel(export(tiny_run, tmp_path / "both.onnx", name="both", half=False, mirror=True).path)
+    assert both.name == "both"
     one, faces = OnnxModel(exported[False]), crops(9)
     mirrored = faces[:, :, ::-1].copy()
     assert both(faces).probs == pytest.approx((one(faces).probs + one(mirrored).probs) / 2, abs=1e-5)

@@ -125,6 +125,23 @@ def test_what_stays_in_float() -> None:
     assert kept == {"first", "second", "squeeze", "se1", "se2", "se3", "pool", "reshape", "linear", "softmax"}
 
 
+def test_the_second_convolution_is_the_one_behind_the_first_not_the_next_in_the_file() -> None:
+    """A squeeze of the first one's output, and a convolution of the pixels, stand between the two in the file."""
+    graph = graph_of()
+    between = [
+        onnx.helper.make_node(
+            "Conv", ["input", "stem", "stem_bias"], ["unused"], strides=[2, 2], pads=[1, 1, 1, 1], name="apart"
+        ),
+        onnx.helper.make_node("ReduceMean", ["b", "axes"], ["b_pooled"], keepdims=1, name="early_squeeze"),
+        onnx.helper.make_node("Conv", ["b_pooled", "reduce"], ["b_squeezed"], name="early_conv"),
+    ]
+    at = next(number for number, one in enumerate(graph.graph.node) if one.name == "second")
+    for number, one in enumerate(between):
+        graph.graph.node.insert(at + number, one)
+    assert "second" in kept_in_float(graph)
+    assert "apart" not in kept_in_float(graph)
+
+
 def test_convolutions_are_quantised_by_channel_and_the_rest_is_not() -> None:
     made = as_int8(graph_of(), views_of(48))
     assert not any("quant" in node.op_type.lower() for node in graph_of().graph.node)
