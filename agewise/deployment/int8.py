@@ -2,7 +2,7 @@
 
 One scale a tensor (Jacob et al. 2018) is what ruins depthwise networks: the channels of a layer into which its batch
 norm was folded differ in size by orders of magnitude (Nagel et al. 2019). Our base model is off by 10 years so, and by
-0.03 with a scale for each channel (benchmarks/quantize.md).
+0.02 with a scale for each channel (benchmarks/quantize.md).
 """
 
 from __future__ import annotations
