@@ -92,7 +92,8 @@ class Estimator:
 
     def _seen(self, photo: Photo) -> _Waiting:
         """The faces of a photo, without the photo."""
-        faces = self.detector(photo.pixels)
+        shrunk = photo.scale < 1 and isinstance(self.detector, Detector)  # a user's own may be any callable
+        faces = (self.detector.of_shrunk(photo.scale) if shrunk else self.detector)(photo.pixels)
         looks = [quality(photo.pixels, face, photo.scale) for face in faces] if self.abstain else None
         views = self.model.views(photo.pixels, faces)
         return _Waiting([face.moved(1 / photo.scale) for face in faces], looks, views)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 
 import cv2
@@ -57,6 +58,15 @@ class Detector:
     @cached_property
     def _network(self) -> BlazeFace:
         return BlazeFace(self.threads)
+
+    def of_shrunk(self, scale: float) -> Detector:
+        """The same detector for a photo that was decoded at `scale` of its size: `smallest` is in pixels as stored."""
+        if not self.smallest:
+            return self
+        _ = self._network  # opened once, for both
+        other = copy(self)
+        other.smallest = self.smallest * scale
+        return other
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Face]:
         """Faces in an RGB image (H, W, 3), the largest first; none is an empty list.

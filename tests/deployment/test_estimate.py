@@ -63,6 +63,16 @@ def test_boxes_are_in_pixels_of_the_original_of_a_shrunk_photo(
     np.testing.assert_allclose(shrunk.landmarks, plain.landmarks, atol=30)
 
 
+def test_the_smallest_face_is_in_pixels_of_the_original_of_a_shrunk_photo(
+    estimator: Estimator, portrait: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encode_jpeg(np.asarray(Image.fromarray(portrait).resize((1200, 1200))))
+    ((face, _),) = estimator(data)
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 500_000)
+    for wanted, count in {face.size: 1, face.size / 0.6: 0}.items():
+        assert len(Estimator(estimator.model, Detector(threads=1, smallest=wanted))(data)) == count
+
+
 def test_boxes_are_in_pixels_of_the_upright_photo(estimator: Estimator, portrait: NDArray[np.uint8]) -> None:
     ((plain, _),) = estimator(portrait)
     exif, buffer = Image.Exif(), io.BytesIO()
