@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -39,9 +40,9 @@ class Rule(Settings):
             return None
         return "no column " + ", or ".join(" and ".join(n for n in some if n not in names) for some in self.needs)
 
+    @abstractmethod
     def measure(self, rows: pa.Table) -> Values:
         """What is measured of each row (N,), NaN where that is not known."""
-        raise NotImplementedError
 
     def gravity(self, values: Values) -> Values:
         """How far each value (N,) is beyond the threshold: above 0 is a hit, the larger the worse."""

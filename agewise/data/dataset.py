@@ -79,11 +79,9 @@ class Faces(Dataset[dict[str, Any]]):
         pixels = self._view(whole, index, self.window, self.size, self.policy)
         if self.pairs:
             pixels = np.stack([pixels, self._body(index)])
-        shown = (
-            {}
-            if self.teacher is None
-            else {"teacher_crop": self._view(whole, index, *self.teacher, _clear(self.policy))}
-        )
+        shown = {}
+        if self.teacher is not None:
+            shown["teacher_crop"] = self._view(whole, index, *self.teacher, _clear(self.policy))
         return {
             "crop": torch.from_numpy(pixels),
             **{name: torch.from_numpy(other) for name, other in shown.items()},
@@ -126,6 +124,7 @@ class Faces(Dataset[dict[str, Any]]):
 
 
 def _clear(policy: Augmentation | None) -> Augmentation | None:
+    """The same views, none of them degraded."""
     return policy if policy is None else policy.model_copy(update={"degrade": 0.0})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated
 
 import numpy as np
@@ -62,18 +63,18 @@ class Forest(Head):
         self.register_buffer("seen", torch.zeros(2, dtype=torch.int64))  # faces and batches
         self.plant()
 
+    @abstractmethod
     def plant(self) -> None:
         """Registers the leaves."""
-        raise NotImplementedError
 
     def paths(self, raw: Tensor) -> Tensor:
         """Probabilities (N, T, L) of reaching each leaf: left with sigma(f), right with 1 - sigma(f)."""
         splits = raw.float()[:, self.chosen].reshape(-1, self.trees_count, self.leaves - 1)
         return (logsigmoid(splits) @ self.left + logsigmoid(-splits) @ self.right).exp()
 
+    @abstractmethod
     def leaf_probs(self) -> Tensor:
         """What the leaves say (T, L, 101)."""
-        raise NotImplementedError
 
     def tree_log_probs(self, raw: Tensor) -> Tensor:
         """Logarithms (N, T, 101) of each tree's distribution."""
@@ -119,9 +120,9 @@ class Forest(Head):
         """The leaves' likelihoods (T, L, 101) of each age, as the E step weighs them."""
         return self.leaf_probs()
 
+    @abstractmethod
     def maximise(self, shares: Tensor) -> None:
         """The M step: leaves from the faces' shares (T, L, 101) in each, by age."""
-        raise NotImplementedError
 
 
 def eased(leaves: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Features (N, D) -> raw outputs (N, C) by dropout and one linear layer; a head says what they mean.
 
     Each further method with one argument `raw` is a view of the outputs: a loss fits a head that has the view which
@@ -30,9 +31,9 @@ class Head(nn.Module):
         """Raw outputs (..., C) of features (..., D)."""
         return self.linear(self.dropout(features))
 
+    @abstractmethod
     def log_probs(self, raw: Tensor) -> Tensor:
         """Logarithms (N, 101) of the probabilities of the ages 0..100; finite."""
-        raise NotImplementedError
 
     def probs(self, raw: Tensor) -> Tensor:
         """Probabilities (N, 101) of the ages 0..100."""
