@@ -23,6 +23,8 @@ STIFFNESS = 1.0
 """Weight, a face, of the squared bends of h and s: groups of ten years alone would let them run in steps."""
 NARROWEST = 2.0
 """The least standard deviation of a teacher's answer, in years."""
+DIGITS = 6
+"""Of a fitted response: more than it is known to, and few enough that sums in another order give the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Response:
     def write(self, path: Path | str) -> None:
         """Saves as JSON, renamed into place when it is complete."""
         values = {"mean": self.mean, "std": self.std, "prior": self.prior}
-        rows = {name: [round(float(v), 6) for v in array] for name, array in values.items()}
+        rows = {name: [float(v) for v in array] for name, array in values.items()}
         with replacing(path) as partial:
             partial.write_text(json.dumps(rows) + "\n")
 
@@ -85,7 +87,12 @@ def fit_response(estimate: NDArray[np.float64], known: NDArray[np.float64], roun
         second = belief.T @ estimate**2 - 2 * mean * first + mean**2 * mass
         weighed = hat.T @ (mass[:, None] * hat) + _stiffness(STIFFNESS * len(estimate))
         std = np.sqrt(np.maximum(hat @ np.linalg.solve(weighed, hat.T @ second), NARROWEST**2))
-    return Response(mean, std, prior)
+    return Response(_cut(mean), _cut(std), _cut(prior))
+
+
+def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values to DIGITS digits."""
+    return np.array([float(f"{value:.{DIGITS}g}") for value in values])
 
 
 def _hats() -> NDArray[np.float64]:

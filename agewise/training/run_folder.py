@@ -105,7 +105,9 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     if not (run / "recipe.json").is_file():
         raise SettingsError(f"{run}: not a run folder (it has no recipe.json)")
     if not path.is_file():
-        raise SettingsError(f"{run}: this run is not finished; agewise train resumes it")
+        said = run / "run.json"
+        again = "average makes" if said.is_file() and "mean_of" in read_json(said) else "train resumes"
+        raise SettingsError(f"{run}: this run is not finished; agewise {again} it")
     try:
         return load_file(path)
     except SafetensorError as error:

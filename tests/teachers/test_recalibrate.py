@@ -51,6 +51,19 @@ def test_a_response_is_found_from_groups_of_ten_years(
     assert (np.diff(found.mean) >= 0).all()
 
 
+def test_sums_in_another_order_give_the_same_response(
+    simulated: tuple[NDArray[np.float64], NDArray[np.float64]], tmp_path: Path
+) -> None:
+    """As another number of threads adds up; and what is read back is what was fitted."""
+    age, estimate = simulated
+    known, order = AgeDistribution.of_ages(age).probs, np.random.default_rng(1).permutation(len(age))
+    found, shuffled = fit_response(estimate, known), fit_response(estimate[order], known[order])
+    found.write(tmp_path / "r.json")
+    for other in (shuffled, Response.read(tmp_path / "r.json")):
+        for name in ("mean", "std", "prior"):
+            assert np.array_equal(getattr(other, name), getattr(found, name)), name
+
+
 def test_the_posterior_is_bayes_rule() -> None:
     prior = AgeDistribution.gaussian([35.0], [15.0]).probs[0]
     response = Response(answer(AGES), 3 + AGES / 20, prior)

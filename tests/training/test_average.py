@@ -105,6 +105,13 @@ def test_a_mean_is_not_taken_for_a_training_of_its_name(runs: list[Path], tmp_pa
         train(recipe, progress=False)
 
 
+def test_a_mean_cut_off_before_its_weights_says_what_makes_it(runs: list[Path], tmp_path: Path) -> None:
+    average(runs[:2], tmp_path / "mean")
+    (tmp_path / "mean" / "model.safetensors").unlink()
+    with pytest.raises(SettingsError, match="this run is not finished; agewise average makes it"):
+        load_run(tmp_path / "mean")
+
+
 def test_fewer_than_two_are_refused(runs: list[Path], tmp_path: Path) -> None:
     for few in ([], runs[:1], [runs[0], runs[0].parent / "." / runs[0].name]):
         with pytest.raises(SettingsError, match="two or more different ones are needed"):
