@@ -96,4 +96,6 @@ def _said(made: Quantized) -> dict[str, object]:
         "ranges": made.ranges,
         "bytes": made.size,
         "bytes_before": made.size_before,
+        "sha256": made.sha256,
+        "sha256_before": made.sha256_before,
     }

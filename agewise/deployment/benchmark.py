@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -73,7 +74,7 @@ class PhotoTime:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """All of it; threads: of photos and of the cold start. memory in MB, None where the system does not say."""
+    """All of it; size and sha256: of the file. threads: of photos and of the cold start. memory: in MB, or None."""
 
     model: str
     engine: str
@@ -81,6 +82,7 @@ class Benchmark:
     cores: int
     threads: int
     size: int
+    sha256: str
     network: tuple[NetworkTime, ...]
     photos: tuple[PhotoTime, ...]
     cold: Spread
@@ -132,6 +134,7 @@ def benchmark(
         cores=cores,
         threads=threads or cores,
         size=one.path.stat().st_size,
+        sha256=hashlib.sha256(one.path.read_bytes()).hexdigest(),
         network=tuple(NetworkTime(*key, Spread.of(values)) for key, values in sorted(network.items())),
         photos=tuple(_photo_time(name, files[name], times) for name, times in whole.items()),
         cold=Spread.of(cold),

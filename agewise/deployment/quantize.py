@@ -44,12 +44,17 @@ class QuantizeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """Where the file is, bytes of it and of the original, how int8 ranges were read ("": float16), and its answers."""
+    """Where the file is, bytes and SHA-256 of it and of the original, and its answers.
+
+    ranges: how those of int8 were read; "" of float16.
+    """
 
     path: Path
     kind: Kind
     size: int
     size_before: int
+    sha256: str
+    sha256_before: str
     ranges: str
     shift: Shift
 
@@ -105,7 +110,8 @@ def quantize(
             raise QuantizeError(f"{target}: refused: {'; '.join(wrong)}", found)
         said["checked_on"] = {"manifest": found.manifest, "rise": found.overall.rise, "moved": found.moved}
         _write_metadata(partial, {**model.info, "quantized": said})
-    return Quantized(target, kind, target.stat().st_size, model.path.stat().st_size, ranges, found)
+    sizes = (target.stat().st_size, model.path.stat().st_size)
+    return Quantized(target, kind, *sizes, fingerprint(target), fingerprint(model.path), ranges, found)
 
 
 def calibration_views(model: OnnxModel, manifest: Path, faces: int = FACES) -> NDArray[np.uint8]:

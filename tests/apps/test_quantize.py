@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_json_is_complete(run: Run, faces: Path, tmp_path: Path, tiny_model: Cal
     assert (found["kind"], found["bytes"], found["metric"]) == ("float16", out.stat().st_size, "mae")
     assert {part["column"] for part in found["parts"]} == {"all", "age", "sex"}
     assert {"moved", "bounds", "coverage", "bytes_before", "ranges"} <= found.keys()
+    assert found["sha256"] == sha256(out.read_bytes()).hexdigest() != found["sha256_before"]
 
 
 def test_a_refused_file_is_a_table_and_one_line(
@@ -85,7 +87,7 @@ def test_a_benchmark_as_table_and_as_json(
     code, said, err = run("benchmark", tiny_model(), "--rounds", 2, "--json")
     found = json.loads(said)
     assert (code, err) == (0, "")
-    assert {"network", "photos", "cold", "memory", "size", "machine", "engine", "cores"} <= found.keys()
+    assert {"network", "photos", "cold", "memory", "size", "sha256", "machine", "engine", "cores"} <= found.keys()
     assert found["photos"][0]["steps"].keys() == {"decode", "detect", "align", "network"}
 
 

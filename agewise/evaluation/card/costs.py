@@ -22,7 +22,7 @@ def quantized_lines(found: QuantizedSaid, model: ModelFile) -> list[str]:
     mine = "This file" if done else f"The {found.kind} file of this one"
     ages = f"ages move by {shift.moved:.2f} years on average, bounds of their intervals by {shift.bounds:.2f}"
     held = "" if shift.coverage is None else f"; the 90 % interval holds {_change(shift.coverage)} of the ages"
-    later = " before it was calibrated anew" if done and found.size != model.size else ""
+    later = " before it was calibrated anew" if done and found.sha256 != model.sha256 else ""
     says = f"{mine}{later} has {found.size / 1e6:.2f} MB in place of {found.size_before / 1e6:.2f}; {ages}{held}."
     head = ["", "N", f"{METRICS[shift.metric].title} before, years", "after", "rise"]
     rows = []

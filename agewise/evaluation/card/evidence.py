@@ -145,6 +145,8 @@ class QuantizedSaid(Said):
     ranges: str
     size: Annotated[int, Field(alias="bytes")]
     size_before: Annotated[int, Field(alias="bytes_before")]
+    sha256: str
+    sha256_before: str
     shift: Shift
 
 
@@ -182,6 +184,7 @@ class SpeedSaid(Said):
     cores: int
     threads: int
     size: int
+    sha256: str
     network: Annotated[list[NetworkSaid], Field(min_length=1)]
     photos: list[PhotoSaid]
     cold: SpreadSaid
@@ -212,8 +215,8 @@ def read_gate(folder: Path, model: ModelFile) -> GateSaid:
 def read_quantized(path: Path, model: ModelFile) -> QuantizedSaid:
     """What the file's quantisation did, or, where the file is the original, what one of it does.
 
-    Raises CardError where both files are others: by the size of an original, and what a quantised one says of itself,
-    which may have been calibrated since.
+    Raises CardError where both files are others: by the SHA-256 of an original, and what a quantised one says of
+    itself, which may have been calibrated since.
     """
     said = _json(path)
     found = _checked({**said, "shift": said}, QuantizedSaid, path)
@@ -221,22 +224,22 @@ def read_quantized(path: Path, model: ModelFile) -> QuantizedSaid:
         raise CardError(f"{path}: no errors in it; give what `agewise quantize --json` printed")
     done = model.said.quantized
     if done is None:
-        same = found.size_before == model.size
+        same = found.sha256_before == model.sha256
     else:
         checked = {"manifest": found.shift.manifest, "rise": found.shift.overall.rise, "moved": found.shift.moved}
         same = (found.kind, checked) == (done.kind, done.checked_on)
     if not same:
-        files = f"of {found.size_before} bytes and its {found.kind} of {found.size}"
-        raise CardError(f"{path}: of other files, one {files}; {model.identity} has {model.size} bytes")
+        files = f"{found.sha256_before[:8]} and its {found.kind}, {found.sha256[:8]}"
+        raise CardError(f"{path}: of other files, {files}; the card is of {model.identity} ({model.place})")
     return found
 
 
 def read_speed(path: Path, model: ModelFile) -> SpeedSaid:
-    """What the file costs on some machine. Raises CardError where it is of another name or size."""
+    """What the file costs on some machine. Raises CardError where it is of another file."""
     found = _read(path, SpeedSaid)
-    if (found.model, found.size) != (model.said.name, model.size):
-        other = f"{found.model} of {found.size} bytes"
-        raise CardError(f"{path}: of another file, {other}; {model.identity} has {model.size} bytes")
+    if found.sha256 != model.sha256:
+        other = f"{found.model} {found.sha256[:8]}"
+        raise CardError(f"{path}: of another file, {other}; the card is of {model.identity} ({model.place})")
     return found
 
 

@@ -233,6 +233,7 @@ def test_quantisation_of_the_file_and_of_its_original(
     source = tiny_model(recipe=RECIPE, run=RUN)
     made = quantize(source, tmp_path / "half.onnx", kind="float16", check_on=faces, threads=1)
     said = {"kind": "float16", "ranges": "", "bytes": made.size, "bytes_before": made.size_before}
+    said |= {"sha256": made.sha256, "sha256_before": made.sha256_before}
     path = tmp_path / "quantized.json"
     path.write_text(json.dumps({**said, **made.shift.as_json()}))
     before, after = (
@@ -246,12 +247,14 @@ def test_quantisation_of_the_file_and_of_its_original(
         assert f"| all | 80 | {whole.before:.2f} | {whole.after:.2f} | {whole.rise:+.2f}" in text
         assert "| sex: F | 40 | " in text
     assert after.stored == "float16"
-    later = replace(after, size=after.size + 900)  # a new calibration makes it longer
+    later = replace(after, sha256="ab" * 32)  # calibrated anew
     text = card(later, about(later), Evidence((one_report(tmp_path, later),), quantized=(read_quantized(path, later),)))
     assert "This file before it was calibrated anew has" in text
     other = after.said.model_copy(update={"quantized": after.said.quantized.model_copy(update={"checked_on": {}})})
-    for model in (replace(before, size=before.size + 1), replace(after, said=other)):
-        with pytest.raises(CardError, match=r"quantized\.json: of other files, one of "):
+    for model in (replace(before, sha256="cd" * 32), replace(after, said=other)):
+        with pytest.raises(
+            CardError, match=rf"quantized\.json: of other files, {made.sha256_before[:8]} and its float16, "
+        ):
             read_quantized(path, model)
     path.write_text(json.dumps({**said, **made.shift.as_json(), "parts": []}))
     with pytest.raises(CardError, match="no errors in it; give what `agewise quantize --json` printed"):
@@ -272,15 +275,16 @@ def test_speed_is_of_the_file(file_of: Callable[..., ModelFile], tmp_path: Path)
     spread = Spread(3.25, 3.2, 3.3, 9)
     photo = PhotoTime("2 MP, 1 face", 2.0, 1, 1, spread, {"decode": spread})
     network = (NetworkTime(8, 1, spread),)
-    timed = Benchmark("tiny", "ONNX Runtime 1", "a machine", 2, 2, model.size, network, (photo,), spread, 81.4)
+    machine = ("ONNX Runtime 1", "a machine", 2, 2)
+    timed = Benchmark("tiny", *machine, model.size, model.sha256, network, (photo,), spread, 81.4)
     path = tmp_path / "speed.json"
     path.write_text(json.dumps(asdict(timed)))
     text = card(model, about(model), Evidence((one_report(tmp_path, model),), speeds=(read_speed(path, model),)))
     assert "| network, a face, batch of 8, 1 thread | 3.25 (3.20-3.30) |" in text
     assert "| resident memory of that, MB | 81 |" in text
     assert f"`agewise benchmark {model.called} --threads 2` on a machine, ONNX Runtime 1, 2 cores;" in text
-    with pytest.raises(CardError, match=f"of another file, tiny of {model.size} bytes; tiny"):
-        read_speed(path, replace(model, size=1))
+    with pytest.raises(CardError, match=f"of another file, tiny {model.sha256[:8]}; the card is of tiny abababab"):
+        read_speed(path, replace(model, sha256="ab" * 32))
 
 
 def test_a_mean_of_runs_names_them_all(file_of: Callable[..., ModelFile], tmp_path: Path) -> None:
