@@ -74,7 +74,10 @@ class PhotoTime:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """All of it; size and sha256: of the file. threads: of photos and of the cold start. memory: in MB, or None."""
+    """All of it; size and sha256: of the file. threads: of photos and of the cold start.
+
+    memory: in MB, None where the system does not say.
+    """
 
     model: str
     engine: str
