@@ -140,7 +140,7 @@ class AgeDistribution:
         if not 0.0 <= level <= 1.0:
             raise ValueError(f"a quantile level is {level}; 0..1 is allowed")
         cumulative = np.minimum(self.probs.cumsum(axis=1), 1.0)
-        index = np.minimum((cumulative < level - 1e-12).sum(axis=1), len(AGES) - 1)
+        index = np.minimum((cumulative < max(level - 1e-12, 1e-12)).sum(axis=1), len(AGES) - 1)
         row = np.arange(len(self.probs))
         mass = np.maximum(self.probs[row, index], 1e-12)
         share = np.clip((level - (cumulative[row, index] - self.probs[row, index])) / mass, 0.0, 1.0)

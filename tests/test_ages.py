@@ -41,6 +41,10 @@ def test_quantiles_equal_those_of_the_histogram(rough: AgeDistribution, level: f
     np.testing.assert_allclose(rough.quantile(level), np.clip(numpys, 0, 100), atol=1e-6)
 
 
+def test_an_interval_of_all_is_where_there_is_any_probability() -> None:
+    assert AgeDistribution.of_groups([30], [40]).interval(1.0).tolist() == [[29.5, 40.5]]
+
+
 def test_an_interval_holds_its_share_and_equal_tails(rough: AgeDistribution) -> None:
     low, high = rough.interval(0.8).T
     for row, first, last in zip(rough.probs, low, high, strict=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
-from agewise.data.replacing import replacing
+from agewise.data.replacing import replacing, replacing_text
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.ages import Age
@@ -92,7 +92,7 @@ def predict(
     form = as_line if as_json else as_text
     failed = False
     with ExitStack() as stack:
-        writer = csv.writer(stack.enter_context(_new_text(table))) if table else None
+        writer = csv.writer(stack.enter_context(replacing_text(table))) if table else None
         if writer:
             writer.writerow(COLUMNS)
         draw = _Drawings(pictures, paths) if pictures else None
@@ -239,13 +239,6 @@ class _Drawings:
             target = self.folder / f"{source.stem}-{number}{suffix}"
         self.taken.add(key)
         return target
-
-
-@contextmanager
-def _new_text(target: Path) -> Iterator[io.TextIOWrapper]:
-    """A text file that appears under its name only when it is complete."""
-    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        yield stream
 
 
 @contextmanager

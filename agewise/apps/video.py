@@ -25,7 +25,7 @@ from agewise.apps.video_forms import (
     as_track_line,
     as_track_text,
 )
-from agewise.data.replacing import replacing
+from agewise.data.replacing import replacing_text
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.deployment.estimate import Estimator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.deployment.video import Frame, Video
 
 FEWEST_LOOKS = 3
-"""A track outlives so many looks without its face, however few a second there are."""
+"""A track outlives so many looks without its face where `--every` makes them rare, at the source's own rate."""
 STOPPED = 130
 """The exit code of a file that was not followed to its end, as of any command that Ctrl-C ended."""
 
@@ -63,7 +63,7 @@ def predict_video(
         stack.callback(video.close)
         follower = Follower(estimator(), max(PAUSE, FEWEST_LOOKS * every / video.fps))
         picture = stack.enter_context(new_video(drawn, video.fps)) if drawn else None
-        stream = stack.enter_context(stack.enter_context(_new_text(table))) if table else None
+        stream = stack.enter_context(stack.enter_context(replacing_text(table))) if table else None
         say, step = stack.enter_context(_progress(video))
         sinks = _Sinks(say, as_json, csv.writer(stream) if stream else None, picture)
         _follow(video, follower, every, sinks, outcome, step)
@@ -153,12 +153,6 @@ def _check_places(source: str, table: Path | None, drawn: Path | None) -> None:
 
 def _print(text: str) -> None:
     print(text, flush=True)
-
-
-@contextmanager
-def _new_text(target: Path) -> Iterator[Any]:
-    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
-        yield stream
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from errno import ENOTDIR
+from io import TextIOWrapper
 from pathlib import Path
 
 
@@ -24,6 +25,13 @@ def replacing(target: Path | str) -> Iterator[Path]:
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_text(target: Path | str) -> Iterator[TextIOWrapper]:
+    """The same as a stream of UTF-8 text, whose line ends are kept as written."""
+    with replacing(target) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
 
 
 def check_place(target: Path | str) -> None:

@@ -76,14 +76,18 @@ class Estimator:
 
         A photo is read when it is reached, and let go of when its faces are cut out: one photo and `batch` faces are
         held, and the last photo's. The ages are those that `judge` gives. Raises PhotoError at a photo that cannot be
-        read; give what `read_photo` gave to leave such ones out.
+        read, after all those before it; give what `read_photo` gave to leave such ones out.
         """
         if batch < 1:
             raise ValueError(f"the batch is {batch} faces; at least 1 is needed")
         waiting: list[_Waiting] = []
         held = 0
         for photo in photos:
-            waiting.append(self._seen(opened_photo(photo)))
+            try:
+                waiting.append(self._seen(opened_photo(photo)))
+            except PhotoError:
+                yield from self._aged(waiting)
+                raise
             held += len(waiting[-1].faces)
             if held >= batch or not held:
                 yield from self._aged(waiting)

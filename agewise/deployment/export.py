@@ -83,9 +83,12 @@ def export(
 
     Raises:
         SettingsError: the run is not there or not finished.
-        ExportError: the file answers differently from the run by more than TOLERANCE years.
+        ExportError: the file answers differently from the run by more than TOLERANCE years, or would replace the
+            manifest.
         ManifestError: the manifest cannot calibrate the model.
     """
+    if calibrate_on and target.exists() and target.resolve() == calibrate_on.resolve():
+        raise ExportError(f"{target} is read; give the model another name")
     model = load_run(run).float()
     if calibrate_on:
         _check_labels(calibrate_on, model.settings.frame, model.settings.margin, (LEVEL,))

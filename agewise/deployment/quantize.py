@@ -140,14 +140,12 @@ def _write_int8(graph: onnx.ModelProto, views: NDArray[np.uint8], target: Path, 
     Ranges are read on every other face, and judged on those between.
     """
     learnt, held = views[::2], views[1::2]
-    metadata = [(item.key, item.value) for item in graph.metadata_props]
     original = _ages(graph, held, threads)
     moved: dict[str, float] = {}
     for ranges in RANGES:
         made = as_int8(graph, learnt, ranges)
         moved[ranges] = float(np.abs(_ages(made, held, threads) - original).mean())
-        if moved[ranges] <= min(moved.values()):
-            helper.set_model_props(made, dict(metadata))
+        if min(moved, key=moved.__getitem__) == ranges:
             onnx.save(made, target)
     return min(moved, key=moved.__getitem__)
 

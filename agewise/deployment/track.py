@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # of the extra `video`; imported where a video is followed
     from edgefirst.tracker import ByteTrack
 
 PAUSE = 1.0
-"""A face that returns within so many seconds is the same; later it begins a new track."""
+"""A face that returns within so many seconds is the same; if it was looked for in vain later, it begins a new track."""
 BEGINS = 0.7
 """The least score of a face that begins a track; later it may have less, as the detector's threshold allows.
 

@@ -160,8 +160,11 @@ class _Writer:
 
 
 def _camera(source: str) -> cv2.VideoCapture:
-    with _quiet():
-        capture = cv2.VideoCapture(int(source)) if source.isdigit() else cv2.VideoCapture(source, cv2.CAP_V4L2)
+    try:
+        with _quiet():
+            capture = cv2.VideoCapture(int(source)) if source.isdigit() else cv2.VideoCapture(source, cv2.CAP_V4L2)
+    except cv2.error:  # a number of more than 32 bits
+        raise VideoError(f"camera {source}: there is none of that number; ./{source} is a file") from None
     if not capture.isOpened():
         raise VideoError(f"camera {source}: cannot be opened: it is not there, or in use")
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # what came while the last frame was judged is out of date

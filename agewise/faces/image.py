@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +13,26 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 MAX_PIXELS = 50_000_000
-"""Larger JPEGs are read at a half, a quarter or an eighth; any other larger file is refused."""
+"""JPEGs of up to four times as many are read at a half; any other larger file is refused."""
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation but 1, the upright."""
+
+_OPENING = threading.Lock()
+"""Held while warnings are silenced, which is for the whole process."""
 
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, ArithmeticError, LookupError, EOFError, struct.error)
 """What Pillow's decoders raise on damaged bytes, found by flipping some in every format."""
@@ -47,12 +63,10 @@ def read_photo(source: Path | str | bytes) -> Photo:
     if not data:
         raise PhotoError("the file is empty")
     try:
-        with warnings.catch_warnings():  # Pillow's own limit is for those who have none
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return _decode(image)
+        with _opened(data) as image:
+            return _decode(image)
     except Image.DecompressionBombError as error:
-        raise PhotoError(f"too many pixels: {str(error).partition(',')[0]}") from error
+        raise PhotoError(f"too many pixels; at most {_limit()}") from error
     except UnidentifiedImageError as error:
         raise PhotoError("not an image file (JPEG, PNG, WebP, BMP, TIFF and GIF are read)") from error
     except PhotoError:
@@ -67,21 +81,38 @@ def images_below(folder: Path) -> list[Path]:
     return sorted(path for path in below if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
+def _opened(data: bytes) -> Image.Image:
+    """The image whose header is read; its pixels are not."""
+    if data.startswith(b"\xff\xd8\xff"):  # a JPEG, of which Pillow's own limit would refuse what can be read at a half
+        return JpegImageFile(io.BytesIO(data))
+    with _OPENING, warnings.catch_warnings():  # that limit is for those who have none
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(data))
+
+
 def _decode(image: Image.Image) -> Photo:
     width, height = image.size
-    shrink = next((n for n in (1, 2, 4, 8) if width * height <= MAX_PIXELS * n * n), 16)
-    if shrink > 1:
-        if image.format not in {"JPEG", "MPO"} or shrink > 8:  # MPO: a JPEG with a second picture behind it
-            limit = f"{MAX_PIXELS // 10**6} megapixels are read (more of a JPEG)"
-            raise PhotoError(f"the image has {width}x{height} pixels; at most {limit}")
-        image.draft("RGB", (width // shrink, height // shrink))  # rounded up, an odd side would not be shrunk at all
+    halved = width * height > MAX_PIXELS
+    if width * height > MAX_PIXELS * (4 if image.format == "JPEG" else 1):
+        raise PhotoError(f"the image has {width}x{height} pixels; at most {_limit()}")
+    if halved:
+        image.draft("RGB", (width // 2, height // 2))  # rounded up, an odd side would not be halved at all
     scale = image.size[0] / width
     image.load()
-    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # exif_transpose copies what is upright already
-        from PIL import ImageOps
+    turn = _UPRIGHT.get(_orientation(image))
+    return Photo(np.ascontiguousarray(_to_rgb(image if turn is None else image.transpose(turn))), scale)
 
-        image = ImageOps.exif_transpose(image)
-    return Photo(np.ascontiguousarray(_to_rgb(image)), scale)
+
+def _limit() -> str:
+    return f"{MAX_PIXELS // 10**6} megapixels are read ({4 * MAX_PIXELS // 10**6} of a JPEG)"
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF says; 1, upright, where that is damaged: what else stands there is nobody's concern here."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except _DAMAGE:
+        return 1
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

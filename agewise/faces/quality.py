@@ -55,7 +55,10 @@ class Rules:
     std: float = 15.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError on a limit that is negative or no number; infinity leaves a rule out."""
+        """Raises ValueError on a limit that is negative or no number.
+
+        0 leaves out a rule of the least (size, sharpness, score), infinity one of the most.
+        """
         for name in self.__slots__:
             if not getattr(self, name) >= 0:
                 raise ValueError(f"the limit of {name} is {getattr(self, name)}; 0 or more is allowed")

@@ -108,7 +108,7 @@ class ImitationSettings(Settings):
         default=0.5,
         ge=0,
         le=1,
-        description="of the divergence from the teacher's ages, all faces alike; labels and tasks the rest",
+        description="of the divergence from the teacher's ages, for all faces of any weight alike; labels the rest",
     )
     features: float = Field(default=0.0, ge=0, description="weight of the distance to the teacher's features")
 

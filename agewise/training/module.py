@@ -44,7 +44,7 @@ class AgeModule(L.LightningModule):
             total, weight = share * total + (1 - share) * other, share * weight + (1 - share) * others
         loss = total / self._everywhere(weight).clamp_min(1e-6)
         if self.imitation is not None:
-            loss = self._imitating(loss, _mixed(batch["teacher_crop"], share), features["age"], raw)
+            loss = self._imitating(loss, batch, share, features["age"], raw)
         if not torch.isfinite(loss):
             raise ValueError(f"the loss is {loss.item()} at step {self.global_step}: try a lower training.rate")
         target, group_only = batch["target"], batch["group_only"]
@@ -55,13 +55,19 @@ class AgeModule(L.LightningModule):
         self.log("train_loss", loss, on_step=True, on_epoch=True, prog_bar=True, batch_size=len(raw), sync_dist=True)
         return loss
 
-    def _imitating(self, loss: Tensor, crops: Tensor, features: Tensor, raw: Tensor) -> Tensor:
-        """The labels' loss and the teacher's, by their shares."""
+    def _imitating(self, loss: Tensor, batch: Batch, share: float, features: Tensor, raw: Tensor) -> Tensor:
+        """The labels' loss and the teacher's, by their shares; the latter of all faces alike but those of weight 0."""
         assert self.imitation is not None
         settings = self.recipe.imitation
-        ages, inner = self.imitation(crops, features, self.model.head.log_probs(raw))
-        self.log("train_divergence", ages.mean(), batch_size=len(raw), sync_dist=True)
-        return (1 - settings.share) * loss + settings.share * ages.mean() + settings.features * inner.mean()
+        crops = _mixed(batch["teacher_crop"], share)
+        counted = (batch["weight"] > 0).to(raw.dtype)
+        counted = share * counted + (1 - share) * counted.roll(1, 0)
+        total = self._everywhere(counted.sum()).clamp_min(1e-6)
+        ages, inner = (
+            (one * counted).sum() / total for one in self.imitation(crops, features, self.model.head.log_probs(raw))
+        )
+        self.log("train_divergence", ages, batch_size=len(raw), sync_dist=True)
+        return (1 - settings.share) * loss + settings.share * ages + settings.features * inner
 
     def on_fit_start(self) -> None:
         """Takes the teacher to where the student is."""

@@ -192,6 +192,13 @@ def test_photos_are_read_as_they_are_needed(portrait: NDArray[np.uint8], estimat
         next(estimator.many(photos(), batch=0))
 
 
+def test_photos_before_one_that_cannot_be_read_are_given(portrait: NDArray[np.uint8], estimator: Estimator) -> None:
+    coming = estimator.many([portrait, portrait, b"no photo", portrait])
+    assert [len(next(coming)), len(next(coming))] == [1, 1]
+    with pytest.raises(PhotoError, match="not an image"):
+        next(coming)
+
+
 def test_rules_hold_for_many_photos(portrait: NDArray[np.uint8], estimator: Estimator) -> None:
     strict = Estimator(estimator.model, estimator.detector, abstain=Rules(size=120.0, std=1000.0))
     reasons = [[one.reason for one in row] for row in strict.many(photos_of(portrait))]

@@ -106,6 +106,13 @@ def test_a_file_that_answers_otherwise_is_not_left(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_the_manifest_that_calibrates_is_not_replaced(tiny_run: Path, labelled: Path) -> None:
+    before = labelled.read_bytes()
+    with pytest.raises(ExportError, match=r"faces\.parquet is read; give the model another name"):
+        export(tiny_run, labelled, calibrate_on=labelled)
+    assert labelled.read_bytes() == before
+
+
 def test_a_folder_without_a_finished_run(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="not a run folder"):
         export(tmp_path, tmp_path / "new" / "a.onnx")

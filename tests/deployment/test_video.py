@@ -107,6 +107,11 @@ def test_cameras_are_told_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [is_camera(source) for source in ("./0", "a.mp4", "absent", "")] == [False] * 4
 
 
+def test_a_camera_number_beyond_all_is_refused_in_one_line() -> None:
+    with pytest.raises(VideoError, match=r"camera 20240101123000: there is none of that number; \./20240101123000 is"):
+        Video("20240101123000")
+
+
 class Camera:
     """In place of cv2.VideoCapture: five frames, one each 20 milliseconds of a clock that it moves."""
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from agewise.faces import image as image_module
 from agewise.faces.image import PhotoError, encode_jpeg, images_below, read_photo
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +64,30 @@ def test_an_orientation_that_does_not_exist_is_ignored() -> None:
     exif = Image.Exif()
     exif[0x112] = 77
     assert (read_photo(encoded(Image.fromarray(picture()), "PNG", exif=exif)).pixels == picture()).all()
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "count", "value"),
+    [
+        (0x128, 4, 1, struct.pack("<I", 70000)),
+        (0x128, 2, 3, b"in\0\0"),
+        (0x11A, 2, 2, b"?\0\0\0"),
+        (0x213, 8, 1, b"\xff" * 4),
+    ],
+)
+def test_a_photo_is_turned_whatever_else_its_exif_says(tag: int, kind: int, count: int, value: bytes) -> None:
+    """A unit of resolution beyond 16 bits or as text, a resolution as text, a negative position of chroma."""
+    entries = sorted([struct.pack("<HHIHH", 0x112, 3, 1, 6, 0), struct.pack("<HHI", tag, kind, count) + value])
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + b"".join(entries) + bytes(4)
+    stored = Image.fromarray(np.ascontiguousarray(np.rot90(picture(), 1)))
+    read = read_photo(encoded(stored, "JPEG", exif=exif, quality=95))
+    np.testing.assert_allclose(read.pixels.astype(int), picture(), atol=12)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_a_damaged_exif_block_leaves_the_photo_as_it_is(kind: str) -> None:
+    read = read_photo(encoded(Image.fromarray(picture()), kind, exif=b"Exif\0\0MM\0", lossless=True))
+    assert (read.pixels == picture()).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF"])
@@ -181,6 +209,25 @@ def test_a_huge_png_is_refused_before_it_is_decoded() -> None:
     data = encoded(Image.new("1", (10000, 10000)), "PNG")
     with pytest.raises(PhotoError, match="the image has 10000x10000 pixels; at most 50 megapixels"):
         read_photo(data)
+
+
+def test_a_jpeg_of_a_200_megapixel_camera_is_read_and_a_larger_one_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's own limit of 179 megapixels is not ours."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    monkeypatch.setattr(image_module, "MAX_PIXELS", 1_000_000)
+    photo = read_photo(encoded(Image.new("L", (2040, 1530), 90), "JPEG"))
+    assert (photo.pixels.shape, photo.scale) == ((765, 1020, 3), 0.5)
+    with pytest.raises(PhotoError, match=r"2040x2000 pixels; at most 1 megapixels are read \(4 of a JPEG\)"):
+        read_photo(encoded(Image.new("L", (2040, 2000)), "JPEG"))
+    with pytest.raises(PhotoError, match=r"too many pixels; at most 1 megapixels are read"):
+        read_photo(encoded(Image.new("1", (64, 64)), "PNG"))
+
+
+def test_reading_in_threads_leaves_the_filters_of_warnings_as_they_are() -> None:
+    before, data = list(warnings.filters), encoded(Image.fromarray(picture()), "PNG")
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(read_photo, [data] * 400))) == 400
+    assert warnings.filters == before
 
 
 def test_jpegs_keep_their_colours() -> None:

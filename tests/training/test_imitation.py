@@ -19,6 +19,7 @@ from agewise.faces.align import Window
 from agewise.training.config import Recipe
 from agewise.training.fit import train
 from agewise.training.imitation import Imitation
+from agewise.training.module import AgeModule
 from agewise.training.run_folder import load_run
 
 Make = Callable[..., Any]
@@ -98,6 +99,23 @@ def test_a_run_comes_nearer_to_its_teacher(faces: Path, tiny_run: Path, tiny_rec
         with torch.no_grad():
             far[share] = float((load_run(folder).probs(seen) - teacher.probs(seen)).abs().sum(dim=1).mean())
     assert far[1.0] < 0.7 * far[0.0]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.7])
+def test_a_face_of_weight_0_teaches_nothing(faces: Path, tiny_run: Path, tiny_recipe: Make, share: float) -> None:
+    """The second view is mixed with the first, the third with the second: neither of its faces counts."""
+    recipe = tiny_recipe(faces, faces.parent, imitation={"teacher": str(tiny_run), "features": 0.5})
+    model = load_run(tiny_run)
+    module = AgeModule(recipe, model, torch.full((101,), 1 / 101), load_run(tiny_run))
+    module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
+    module._everywhere = lambda weight: weight  # type: ignore[method-assign]
+    raw = torch.randn(4, model.head.linear.out_features, requires_grad=True)
+    batch = {"teacher_crop": views(4, model.settings.size), "weight": torch.tensor([2.5, 0.0, 0.0, 0.4])}
+    features = torch.zeros(4, model.backbone.features, requires_grad=True)
+    module._imitating(torch.zeros(()), batch, share, features, raw).backward()
+    taught = raw.grad.abs().sum(dim=1) > 0
+    assert taught.tolist() == [True, share < 1, False, True]
+    assert features.grad is not None
 
 
 def test_what_fits_the_features_to_the_teacher_learns_too(
