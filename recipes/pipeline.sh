@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From pictures to models like the bundled ones, and what they are worth: a little over two hours on two cores; a second
-# call resumes. The data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are
-# from. What it makes lies in work/models. The bundled files themselves were trained in more stages (README.md beside this).
+# From pictures to the bundled models, and what they are worth: about three hours on two cores; a second call resumes. The
+# data and the teachers' weights are not part of agewise: see NOTICE and MODEL_CARD.md for where they are from. What it
+# makes lies in work/models.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -20,8 +20,9 @@ agewise annotate work/fairface-train.parquet --teacher recipes/teachers/pair-mir
 agewise recalibrate work/fairface-train.raw.parquet --constrain --edge 5 --by sex \
   --out work/fairface-train.fair.parquet --response work/pair.response.json
 
-# A student learns these distributions, in part from blurred, noisy and compressed views; a narrower one begins with its
-# strongest filters and imitates it.
+# A student learns these distributions, in part from blurred, noisy and compressed views. It goes on from there, imitating
+# at them what it was at the clear view; a narrower one begins with its strongest filters and imitates the same.
+agewise train recipes/base-first.toml
 agewise train recipes/base.toml
 agewise train recipes/small.toml
 
