@@ -36,10 +36,10 @@ TITLES = {
     "folds": "Four networks of recipes/dadl.toml: another fold left out each, 64 pixels",
 }
 SETS: dict[str, tuple[str, slice]] = {
-    "seen": ("fairface-train.soft", slice(0, 6000)),
+    "seen": ("fairface-train.fair", slice(0, 6000)),
     "utkface": ("utkface-dev", slice(0, None)),
     "fairface-val": ("fairface-val", slice(0, None)),
-    "new": ("fairface-train.soft", slice(12000, 18000)),
+    "new": ("fairface-train.fair", slice(12000, 18000)),
 }
 """Banks of training faces: `seen` are among those drawn from in training (`folds`: by three of four networks each)."""
 TESTS = ("utkface", "fairface-val")
@@ -77,7 +77,7 @@ def manifests() -> None:
         print(target, len(rows[chosen]))
     annotated = WORK / "train.parquet"
     if not annotated.exists():
-        crops = SOURCE / "heads" / "train.parquet"  # those of fairface-train.soft at 128 pixels (benchmarks/heads.py)
+        crops = SOURCE / "heads" / "train.parquet"  # those of fairface-train.fair at 128 pixels (benchmarks/heads.py)
         rows = read_manifest(crops)[:FACES]
         soft = distributions(rows)
         rows = rows.drop_columns(["age_probs", "agreement"])

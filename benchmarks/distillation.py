@@ -35,7 +35,7 @@ from agewise.faces.image import encode_jpeg
 
 SOURCES = {
     "utkface-dev": Path("work/utkface-dev.parquet"),
-    "fairface-train": Path("work/fairface-train.soft.parquet"),  # the teacher's own faces: same rows, same folds
+    "fairface-train": Path("work/fairface-train.fair.parquet"),  # the teacher's own faces: same rows, same folds
     "fairface-val": Path("work/fairface-val.parquet"),
 }
 PHOTOS = Path("../shared/data/portraits-studio.parquet")

@@ -107,7 +107,7 @@ SETS = ("utkface-dev", "fairface-val")
 def shrink() -> None:
     """The training crops at SIDE pixels: decoding 256 would cost as much as training on 64."""
     target = WORK / "heads" / "train.parquet"
-    source = WORK / "fairface-train.soft.parquet"
+    source = WORK / "fairface-train.fair.parquet"
     if target.exists():
         return
     rows = read_manifest(source)

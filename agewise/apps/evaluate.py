@@ -31,7 +31,9 @@ Manifest = Annotated[Path | None, typer.Argument(help="A manifest (Parquet, one 
 def evaluate(
     model: Model = None,
     manifest: Manifest = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the report; reports/MODEL-MANIFEST if none.")
+    ] = None,
     groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = GROUPS,
     decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,

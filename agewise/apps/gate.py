@@ -17,7 +17,9 @@ def gate(
     buffer: Annotated[int, typer.Option(help="The challenge age: an estimate of at least this passes.")] = 25,
     alpha: Annotated[float, typer.Option(help="Pass if P(below the threshold) is at most this.")] = 0.05,
     budget: Annotated[float, typer.Option(help="Share of the adults that may be referred.")] = 0.2,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the report.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder of the report; reports/MODEL-MANIFEST if none.")
+    ] = None,
     groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = "sex,ethnicity",
     decision: Annotated[str, typer.Option(help="The estimate: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,

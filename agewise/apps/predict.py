@@ -41,7 +41,7 @@ class Row:
 
 def predict(
     photos: Annotated[
-        list[Path] | None, typer.Argument(metavar="PHOTO", help="Image files, and folders of them.")
+        list[Path] | None, typer.Argument(metavar="PHOTO...", help="Image files, and folders of them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a photo, one a line.")] = False,
     table: Annotated[
@@ -216,6 +216,8 @@ class _Drawings:
     """Writes photos with their ages drawn; never two to one name, and never over a photo that was read."""
 
     def __init__(self, folder: Path, photos: Sequence[Path]) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder}: a file; --draw takes a folder")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.taken = {str(path.resolve()).casefold() for path in photos}

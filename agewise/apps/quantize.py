@@ -16,7 +16,9 @@ if TYPE_CHECKING:  # `agewise --help` waits for none of these
 
 
 def quantize(
-    model: Annotated[str, typer.Argument(help="An ONNX file of `agewise export`, or a bundled model's name.")],
+    model: Annotated[
+        str, typer.Argument(help="An ONNX file of `agewise export` (the bundled models are int8 already).")
+    ],
     out: Out,
     calibrate_on: Annotated[
         Path | None, typer.Option(metavar="MANIFEST", help="Faces on which int8's ranges are read; no labels needed.")

@@ -42,7 +42,10 @@ def corrupt(
 def robustness(
     model: Annotated[str, typer.Argument(help="An ONNX file, a bundled name, a run folder or a teacher's contract.")],
     manifest: Manifest,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the cells and the report.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder of the cells and the report; reports/MODEL-MANIFEST-PROFILE if none."),
+    ] = None,
     kinds: Annotated[str, typer.Option(help="Corruptions, separated by commas; the paper's 13 if none.")] = "",
     severities: Annotated[str, typer.Option(help="Severities, separated by commas.")] = "1,2,3,4,5",
     profile: ProfileName = "paper",

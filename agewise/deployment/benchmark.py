@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from agewise.deployment.estimate import Estimator
+from agewise.deployment.estimate import Estimator, opened_photo
 from agewise.deployment.runtime import Engine, OnnxModel
 from agewise.deployment.scene import photo as drawn
 from agewise.faces.detect import Detector
@@ -148,6 +148,7 @@ def benchmark(
 def _photos(given: Path | None) -> dict[str, tuple[bytes, int | None]]:
     """The files that are timed, and how many faces each shows."""
     if given is not None:
+        opened_photo(given)  # says which file it is that cannot be read
         return {given.name: (given.read_bytes(), None)}
     made: dict[str, tuple[bytes, int | None]] = {}
     for megapixels in MEGAPIXELS:

@@ -124,7 +124,10 @@ def opened_photo(photo: Source) -> Photo:
     if isinstance(photo, Photo):
         return photo
     if not isinstance(photo, np.ndarray):
-        return read_photo(photo)
+        try:
+            return read_photo(photo)
+        except PhotoError as error:
+            raise error if isinstance(photo, bytes) else PhotoError(f"{photo}: {error}") from error.__cause__
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise PhotoError(f"the photo's array is {photo.dtype} {photo.shape}; RGB uint8 (H, W, 3) is needed")
     return Photo(np.ascontiguousarray(photo))

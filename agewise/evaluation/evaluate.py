@@ -122,7 +122,7 @@ def _curves(table: pa.Table, labels: Labels, faces: Faces, pred: Floats, resampl
 def _audited(path: Path | None) -> str:
     """What is known of leaks, in a sentence."""
     if path is None:
-        return "No audit of this manifest was found beside it: nobody has looked for leaks (agewise audit)"
+        return "No audit of this manifest was found beside it (agewise audit looks for leaks)"
     found = json.loads(path.read_text(encoding="utf-8"))
     names = ", ".join(Path(one["name"]).name for one in found["manifests"])
     leaks = [one["message"] for one in found["findings"] if one["severity"] == "leak"]

@@ -45,7 +45,7 @@ def test_reports_of_evaluate_are_compared(run: Run, folders: list[Path], tmp_pat
         (["--against", "best"], "--against 'best' is the name of 0 models"),
         (["--groups", "colour"], "no manifest has a group column colour; there are sex"),
         (["--decision", "avg"], "no decision rule 'avg'; there are mean, median, mode"),
-        (["absent.parquet"], "absent.parquet: no such manifest"),
+        (["absent.parquet"], "absent.parquet: no predictions there"),
     ],
 )
 def test_bad_input_is_one_line(run: Run, folders: list[Path], tmp_path: Path, words: list[str], message: str) -> None:

@@ -205,7 +205,7 @@ def test_one_bad_path_among_good_ones_is_a_row(album: Path, model: Path) -> None
         (["photo.png", "--model", "absent.onnx"], "absent.onnx: no such model; give an ONNX file or the name"),
         (["photo.png", "--model", "photo.png"], "photo.png: not an ONNX file, or a damaged one"),
         (["photo.png", "--csv", "empty", "--model", "MODEL"], "empty: cannot be written: it exists and is not a file"),
-        (["photo.png", "--draw", "photo.png", "--model", "MODEL"], "photo.png: File exists"),
+        (["photo.png", "--draw", "photo.png", "--model", "MODEL"], "photo.png: a file; --draw takes a folder"),
     ],
 )
 def test_where_nothing_can_be_done_there_is_one_line_and_exit_code_2(

@@ -94,4 +94,4 @@ def test_a_benchmark_as_table_and_as_json(
 def test_a_benchmark_of_nothing_is_one_line(run: Run, tmp_path: Path, tiny_model: Callable[..., Path]) -> None:
     code, _, err = run("benchmark", tiny_model(), "--photo", tmp_path / "absent.jpg")
     assert (code, err.count("\n")) == (2, 1)
-    assert "absent.jpg: No such file" in err
+    assert "absent.jpg: cannot be opened: No such file" in err

@@ -61,7 +61,7 @@ def test_what_cannot_be_timed_is_refused(tiny_model: Callable[..., Path], tmp_pa
     with pytest.raises(ValueError, match="1 rounds have no spread"):
         benchmark(tiny_model(), rounds=1)
     (tmp_path / "a.jpg").write_bytes(b"no photo")
-    with pytest.raises(PhotoError):
+    with pytest.raises(PhotoError, match=r"a\.jpg: not an image file"):
         benchmark(tiny_model(), photo=tmp_path / "a.jpg", rounds=2)
 
 

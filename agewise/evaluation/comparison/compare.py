@@ -134,6 +134,8 @@ def _sources(paths: Sequence[Path]) -> list[list[_Source]]:
 
 def _source(path: Path) -> _Source:
     file = path / "predictions.parquet" if path.is_dir() else path
+    if not file.exists():
+        raise ManifestError(f"{file}: no predictions there; agewise evaluate writes them")
     said = metadata(file)
     if said.get("step") != "predict" or not {"name", "manifest", "content"} <= said.keys():
         raise ManifestError(f"{file}: not a file of predictions; agewise evaluate writes one")

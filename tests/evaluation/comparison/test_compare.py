@@ -254,7 +254,7 @@ def test_every_table_is_whole(three: list[Path]) -> None:
         (lambda paths: paths[:1], {}, "near 1 cannot be compared alone; give files of at least 2 models"),
         (lambda _: [], {}, "no model cannot be compared alone"),
         (lambda paths: [*paths, paths[0]], {}, "predictions of near 1 on wild.parquet, as .* is"),
-        (lambda paths: [*paths, paths[0].parent.parent], {}, "predictions.parquet: no such manifest"),
+        (lambda paths: [*paths, paths[0].parent.parent], {}, "predictions.parquet: no predictions there"),
         (None, {"against": "best"}, "--against 'best' is the name of 0 models; there are near 1, mid 2, far 3"),
         (None, {"against": ""}, "--against '' is the name of 3 models"),
         (None, {"groups": ["sex", "sext"]}, "no manifest has a group column sext; there are sex"),
