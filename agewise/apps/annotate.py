@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agewise.apps.chain import OnRay, Out, progress
+from agewise.apps.options import OnRay, Out, progress
 
 
 def annotate(

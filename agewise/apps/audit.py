@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agewise.apps.options import progress, words
+
 
 def audit(
     manifests: Annotated[
@@ -25,7 +27,6 @@ def audit(
     ] = None,
 ) -> None:
     """Leaks between splits, duplicates, labels in doubt: a page and its JSON. Exit code 1 if there is a leak."""
-    from agewise.apps.chain import progress
     from agewise.data.audit import audit as run
     from agewise.data.twins import SIMILARITY
     from agewise.evaluation.audit_report import facts, write_audit
@@ -33,7 +34,7 @@ def audit(
     page = out or manifests[0].with_suffix(".audit.html")
     if page.suffix != ".html":
         raise ValueError(f"{page}: the page of an audit is an .html file; its JSON is written beside it")
-    chosen = None if groups is None else [name for name in groups.split(",") if name]
+    chosen = None if groups is None else words(groups)
     with progress("pictures") as step:
         found = run(
             manifests, groups=chosen, similarity=SIMILARITY if similarity is None else similarity, progress=step

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agewise.apps.chain import Threads, progress
+from agewise.apps.options import Threads, progress
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.deployment.benchmark import Benchmark, Spread

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agewise.apps.chain import Manifest, Out, Threads, progress
+from agewise.apps.options import Manifest, Out, Threads, progress
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.evaluation.calibration_fit import Style
@@ -56,7 +56,7 @@ def table(calibration: Calibration) -> list[str]:
     lines = [f"temperature {calibration.temperature:.3f}"]
     if calibration.warp is not None:
         pairs = zip(calibration.warp.given, calibration.warp.meant, strict=True)
-        lines.append("ages moved: " + ", ".join(f"{given:g} -> {meant:.0f}" for given, meant in pairs))
+        lines.append("ages moved: " + ", ".join(f"{given:g} -> {min(meant, 100):.0f}" for given, meant in pairs))
     origin, spread = calibration.origin, calibration.spread
     if origin is not None:
         bounds = ["0", *(f"{edge:g}" for edge in origin.edges), "100"]

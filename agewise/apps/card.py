@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agewise.apps.chain import Out
+from agewise.apps.options import Out
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.evaluation.card.card import Evidence

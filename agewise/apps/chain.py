@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-Out = Annotated[Path, typer.Option("--out", "-o", help="The file to write.", show_default=False)]
-Manifest = Annotated[Path, typer.Argument(help="A manifest (Parquet, one row a face).", show_default=False)]
-OnRay = Annotated[
-    str | None,
-    typer.Option("--ray", help="Work on Ray: auto, local, host:port or ray://host:port.", show_default=False),
-]
-Threads = Annotated[int, typer.Option(min=0, max=256, help="Threads of a network; 0 is one a core.")]
+from agewise.apps.options import Out, progress
 
 
 def prepare(
@@ -81,30 +73,6 @@ def export(
 
     made = write(run, out, name=name, licence=licence, half=half, mirror=mirror, calibrate_on=calibrate_on)
     print(f"{made.path}: {made.size / 1e6:.2f} MB; differs from torch by {made.years:.4f} years at the most")
-
-
-@contextmanager
-def progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr where somebody looks at it, with the rate and the time left; what was there before is no rate."""
-    if not sys.stderr.isatty():
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    rate = TextColumn("{task.fields[rate]}")
-    columns = TextColumn(unit), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit, total=None, rate="")
-
-        def step(done: int, total: int) -> None:
-            shown = bar.tasks[task]
-            if shown.total is None:
-                bar.reset(task, completed=done, total=total)
-            speed = f"{shown.speed:.3g} {unit}/s" if shown.speed else ""
-            bar.update(task, completed=done, total=total, rate=speed)
-
-        yield step
 
 
 def _reasons(rejects: list[tuple[str, str]]) -> None:

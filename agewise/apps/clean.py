@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Out, progress
+from agewise.apps.options import Manifest, Out, progress, words
 
 
 def clean(
@@ -29,7 +29,7 @@ def clean(
     from agewise.teachers.cleaning.clean import read_rules
 
     chosen = read_rules(settings or [])
-    names = None if rules is None else [name.strip() for name in rules.split(",") if name.strip()]
+    names = None if rules is None else words(rules)
     for setting in settings or []:
         if names is not None and (rule := setting.partition(".")[0].strip()) not in names:
             raise ValueError(f"--set {setting}: the rule {rule} is not applied; --rules names {', '.join(names)}")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from agewise.apps.options import Groups, words
+
 
 def compare(
     predictions: Annotated[
@@ -20,16 +22,14 @@ def compare(
     against: Annotated[
         str | None, typer.Option(help="The model the others are held against: its name or the start of it; the first.")
     ] = None,
-    groups: Annotated[
-        str | None, typer.Option(help="Group columns, separated by commas; sex and ethnicity where known if none.")
-    ] = None,
+    groups: Groups = None,
     decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
 ) -> None:
     """Models side by side: scores, paired differences with intervals, by age and group, and their ranks."""
     from agewise.evaluation.comparison.compare import compare as run
     from agewise.evaluation.comparison.report import facts, tables, write_compare
 
-    columns = None if groups is None else [name for name in groups.split(",") if name]
+    columns = None if groups is None else words(groups)
     found = run(predictions, columns, against=against, decision=decision)  # type: ignore[arg-type]  # it checks the word
     written = write_compare(found, out)
     for line in facts(found):

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from agewise.ages import Decision
-from agewise.apps.chain import OnRay, progress
+from agewise.apps.options import Groups, OnRay, group_columns, progress
 from agewise.apps.robustness import opener
 
 if TYPE_CHECKING:
     from agewise.apps.models import Named
     from agewise.evaluation.report.values import Report
     from agewise.evaluation.robustness.scores import Robustness
-
-GROUPS = "sex,ethnicity"
 
 Model = Annotated[
     str | None,
@@ -34,7 +32,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the report; reports/MODEL-MANIFEST if none.")
     ] = None,
-    groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = GROUPS,
+    groups: Groups = None,
     decision: Annotated[str, typer.Option(help="The age that is scored: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
     threads: Annotated[int, typer.Option(min=0, max=256, help="Of a network; 0 is one a core, with --ray one.")] = 0,
@@ -76,7 +74,7 @@ def evaluate(
         from agewise.apps.protocol import Options, evaluate_by
 
         beside = {"--corruptions": corruptions, "--robustness": robustness, "--limit": limit, "--ray": ray}
-        beside |= {"--groups": groups != GROUPS, "--decision": decision != "mean"}
+        beside |= {"--groups": groups is not None, "--decision": decision != "mean"}
         if wrong := [name for name, given in beside.items() if given]:
             raise ValueError(f"{wrong[0]} is not for a protocol, which says itself what is done")
         options = Options(out, batch, threads, workers or 1, faces, as_json)
@@ -88,7 +86,7 @@ def evaluate(
         raise ValueError("evaluate needs a MODEL and a MANIFEST; with --protocol they may be options")
     under, how = _Under(corruptions, limit, robustness), _How(batch, threads, ray, workers)
     under.check(how)
-    named, columns, rule = _named(model, manifest, how), _words(groups), _decision(decision)
+    named, columns, rule = _named(model, manifest, how), group_columns(groups, manifest), _decision(decision)
     report, found, folder = _scored(model, named, manifest, out, columns, rule, under, how)
     _say(report, found, folder, manifest if faces else None, as_json)
 
@@ -232,10 +230,6 @@ def _print_corrupted(found: Robustness) -> None:
     worst = max(found.kinds, key=lambda kind: found.kinds[kind].metrics[metric].value)
     print(f"  corrupted: {metric} of {found.clean.n} faces, years: {shown}; the worst is {worst}, ", end="")
     print(f"{found.kinds[worst].metrics[metric].value:.2f}")
-
-
-def _words(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 def _decision(rule: str) -> Decision:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Out, Threads, progress
+from agewise.apps.options import Manifest, Out, Threads, progress
 
 
 def features(

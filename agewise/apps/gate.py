@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Threads
+from agewise.apps.options import Groups, Manifest, Threads, group_columns, progress
 
 
 def gate(
@@ -20,13 +20,12 @@ def gate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder of the report; reports/MODEL-MANIFEST if none.")
     ] = None,
-    groups: Annotated[str, typer.Option(help="Group columns, separated by commas.")] = "sex,ethnicity",
+    groups: Groups = None,
     decision: Annotated[str, typer.Option(help="The estimate: mean, median or mode.")] = "mean",
     batch: Annotated[int, typer.Option(min=1, help="Faces a batch.")] = 64,
     threads: Threads = 0,
 ) -> None:
     """An age gate's false and true positives, by challenge age, by a bound (pass, refer, fail), by group."""
-    from agewise.apps.chain import progress
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
     from agewise.evaluation.gate.gate import Rule
@@ -37,11 +36,12 @@ def gate(
     rule = Rule(threshold, buffer, alpha, budget, decision)  # type: ignore[arg-type]  # it checks the word itself
     named = open_model(model, threads)
     check_frame(manifest, named.frame)
+    columns = group_columns(groups, manifest)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}"
     predictions = folder / "predictions.parquet"
     with progress("faces") as step:
         predict_manifest(named.predictor, manifest, predictions, name=named.name, batch=batch, progress=step)
-    report = score(predictions, rule, [name for name in groups.split(",") if name])
+    report = score(predictions, rule, columns)
     written = write_gate(report, folder)
     for line in facts(report):
         print(line)

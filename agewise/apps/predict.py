@@ -65,7 +65,12 @@ def predict(
     ] = None,
     engine: Annotated[str, typer.Option(help="What runs the network: onnxruntime or openvino.")] = "onnxruntime",
     smallest: Annotated[
-        float, typer.Option(min=0, metavar="PX", help="Of photos: leave out faces well below this side, to save time.")
+        float,
+        typer.Option(
+            min=0,
+            metavar="PX",
+            help="Of photos: leave out faces well below this side, to save time; ages of others may move a little.",
+        ),
     ] = 0.0,
     every: Annotated[int, typer.Option(min=1, help="Of a video, look for faces in each so many-th frame.")] = 1,
 ) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agewise.apps.chain import progress
 from agewise.apps.entrants import Word, entrants_of, manifests_of, models_of, words_of
+from agewise.apps.options import progress
 
 if TYPE_CHECKING:
     from agewise.evaluation.protocols.settings import Protocol

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from agewise.apps.chain import Out, Threads, progress
+from agewise.apps.options import Groups, Out, Threads, progress, words
 
 if TYPE_CHECKING:  # `agewise --help` waits for none of these
     from agewise.deployment.quantize import Kind, Quantized
@@ -29,7 +29,7 @@ def quantize(
         typer.Option(metavar="MANIFEST", help="Labelled faces on which both are compared; else --calibrate-on."),
     ] = None,
     faces: Annotated[int, typer.Option(min=1, help="Faces to calibrate on.")] = 256,
-    groups: Annotated[str | None, typer.Option(help="Group columns, by commas; else sex and ethnicity.")] = None,
+    groups: Groups = None,
     overall: Annotated[float, typer.Option(help="Years by which the mean error of all faces may rise.")] = 0.1,
     part: Annotated[float, typer.Option(help="The same for any age band or group of 30 faces or more.")] = 0.5,
     moved: Annotated[float, typer.Option(help="Years by which an age may move, on average.")] = 1.0,
@@ -47,7 +47,7 @@ def quantize(
     from agewise.evaluation.shift import Limits
 
     limits = Limits(overall, part, moved, bounds)
-    columns = None if groups is None else [name for name in groups.split(",") if name]
+    columns = None if groups is None else words(groups)
     try:
         with progress("faces") as step:
             made = run(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, OnRay, Out, progress
+from agewise.apps.options import Manifest, OnRay, Out, group_columns, progress, words
 
 if TYPE_CHECKING:
     from agewise.ages import Predictor
@@ -69,6 +69,7 @@ def robustness(
 
     named = open_model(model, 1)
     check_frame(manifest, named.frame, named.margin)
+    columns = group_columns(groups, manifest)
     folder = out or Path("reports") / f"{named.name.replace(' ', '-')}-{manifest.stem}-{profile}"
     with progress("cells") as step, redirect_stdout(sys.stderr):  # where Ray prints what it has to say
         cells = predict_cells(
@@ -76,8 +77,8 @@ def robustness(
             manifest,
             folder,
             name=named.name,
-            kinds=_words(kinds) or tuple(CORRUPTIONS),
-            severities=[_number(word) for word in _words(severities)],
+            kinds=words(kinds) or tuple(CORRUPTIONS),
+            severities=[_number(word) for word in words(severities)],
             profile=_profile(profile),
             seed=seed,
             limit=limit,
@@ -86,7 +87,7 @@ def robustness(
             address=ray,
             progress=step,
         )
-    found = scores(cells, _words(groups))
+    found = scores(cells, columns)
     written = write_robustness(found, folder)
     for line in facts(found)[:4]:
         print(line)
@@ -115,10 +116,6 @@ def _profile(name: str) -> Profile:
     if name not in PROFILES:
         raise ValueError(f"no profile {name!r} of the corruptions; there are {', '.join(PROFILES)}")
     return name
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _number(word: str) -> int:

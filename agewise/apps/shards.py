@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Out, progress
+from agewise.apps.options import Manifest, Out, progress
 
 
 def pack(

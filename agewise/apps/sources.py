@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Out, progress
+from agewise.apps.options import Out, progress
 
 
 def import_(

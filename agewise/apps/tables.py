@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, progress
+from agewise.apps.options import Manifest, progress, words
 
 if TYPE_CHECKING:
     from agewise.data.splits import Split
@@ -82,7 +82,7 @@ def stats(
     from agewise.evaluation.stats import facts, named, to_json, to_text
     from agewise.evaluation.stats import stats as count
 
-    columns = [name for name in groups.split(",") if name]
+    columns = words(groups)
     counted = [count(path, columns) for path in manifests]
     found = dict(zip(named(manifests, counted), counted, strict=True))
     if out is not None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from agewise.apps.chain import Manifest, Threads, progress
+from agewise.apps.options import Manifest, Threads, progress
 
 teacher = typer.Typer(no_args_is_help=True, help="An ensemble of networks to learn from: train it, take it apart.")
 

@@ -167,9 +167,10 @@ def folds_of(manifest: Path) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np
 
 def _parts(kind: str, folds: int, shares: Mapping[str, float]) -> dict[str, float]:
     """The parts that a kind has, and the share of each; none for leave-one-out."""
-    if kind not in KINDS or kind == "official":
-        why = "official splits are checked, not made" if kind == "official" else f"no kind of split {kind!r}"
-        raise ManifestError(f"{why}; there are {', '.join(name for name in KINDS if name != 'official')}")
+    if kind == "official":
+        raise ManifestError("official splits are checked, not made")
+    if kind not in KINDS:
+        raise ManifestError(f"no kind of split {kind!r}; there are {', '.join(KINDS)}")
     if kind == "folds" and folds < 2:
         raise ManifestError(f"{folds} folds were asked for; at least 2 are needed")
     if kind == "holdout" and (abs(sum(shares.values()) - 1) > 1e-6 or not all(v > 0 and k for k, v in shares.items())):

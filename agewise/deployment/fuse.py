@@ -11,7 +11,8 @@ from agewise.faces.quality import Quality
 RHO = 0.87
 """The correlation of the errors of two photos of one person, about no error: what further frames do not average away.
 
-Of 100 pairs (neutral, smiling) of portraits-studio with the bundled model: 0.87 [0.82, 0.91] (docs/video.md).
+Of 100 pairs (neutral, smiling) of portraits-studio with an earlier bundled model: 0.87 [0.82, 0.91]; with the present
+one 0.77 [0.62, 0.88], so that intervals are if anything too wide (docs/video.md).
 """
 FLOOR = 1e-8
 """The least probability that a frame gives to an age, so that none of many can rule one out alone."""

@@ -236,6 +236,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     ),
     "a limit of nothing": (["a.onnx", "faces.parquet", "--limit", "3"], "--limit and --workers are for --corruptions"),
     "no decision": (["a.onnx", "faces.parquet", "--decision", "best"], "no decision rule 'best'; there are mean, "),
+    "a group that is not there": (["a.onnx", "faces.parquet", "--groups", "sex, hat"], "faces.parquet: no column hat"),
     "a part that is missing": (
         ["a.onnx", "faces.parquet", "--protocol", "lap-2016"],
         "faces.parquet: no column split",

@@ -68,6 +68,16 @@ def test_a_bad_rule_is_one_line_before_any_work(run: Run, faces: Path, words: li
     assert sorted(faces.parent.iterdir()) == before
 
 
+@pytest.mark.parametrize("verb", ["gate", "robustness"])
+def test_a_group_that_is_not_there_is_one_line_before_any_work(
+    run: Run, faces: Path, tmp_path: Path, tiny_model: Callable[..., Path], verb: str
+) -> None:
+    code, out, err = run(verb, tiny_model(), faces, "--out", tmp_path / "out", "--groups", "sex,hat")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no column hat" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_manifest_without_a_label_is_one_line(
     run: Run, tmp_path: Path, faces_of: Callable[..., Path], tiny_model: Callable[..., Path]
 ) -> None:

@@ -267,7 +267,7 @@ def test_official_parts_are_counted_and_leaks_named(tmp_path: Path) -> None:
         ({"folds": 1}, "1 folds were asked for; at least 2"),
         ({"folds": 41}, "41 folds were asked for; it has only 40 persons"),
         ({"folds": 40}, "none of 40 persons falls into"),
-        ({"kind": "random"}, "no kind of split 'random'; there are folds, leave-one-out, holdout"),
+        ({"kind": "random"}, "no kind of split 'random'; there are folds, leave-one-out, holdout, official"),
         ({"kind": "official"}, "checked, not made"),
         ({"kind": "holdout", "shares": {"train": 0.8, "test": 0.1}}, "sum to 1"),
         ({"kind": "holdout", "shares": {"train": 1.2, "test": -0.2}}, "above 0"),
