@@ -28,9 +28,10 @@ def gate(
     """An age gate's false and true positives, by challenge age, by a bound (pass, refer, fail), by group."""
     from agewise.apps.models import open_model
     from agewise.data.manifest import check_frame
-    from agewise.evaluation.gate.gate import Rule
     from agewise.evaluation.gate.gate import gate as score
-    from agewise.evaluation.gate.report import facts, tables, write_gate
+    from agewise.evaluation.gate.report import write_gate
+    from agewise.evaluation.gate.rule import Rule
+    from agewise.evaluation.gate.tables import facts, tables
     from agewise.evaluation.predictions import predict_manifest
 
     rule = Rule(threshold, buffer, alpha, budget, decision)  # type: ignore[arg-type]  # it checks the word itself

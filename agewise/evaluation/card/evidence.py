@@ -12,8 +12,9 @@ from pydantic import Field, model_validator
 from agewise.ages import Decision
 from agewise.data.settings import check
 from agewise.evaluation.card.onnx_file import CardError, ModelFile, Said
-from agewise.evaluation.gate.gate import GateGap, Rule
 from agewise.evaluation.gate.nist_cells import Cells
+from agewise.evaluation.gate.rule import Rule
+from agewise.evaluation.gate.values import GateGap
 from agewise.evaluation.groups import Estimate, Labels, Score
 from agewise.evaluation.rates import Rate
 from agewise.evaluation.report.values import METRICS

@@ -8,9 +8,10 @@ from agewise.evaluation.card.evidence import GateSaid
 from agewise.evaluation.card.onnx_file import ModelFile
 from agewise.evaluation.card.prose import paragraphs, table
 from agewise.evaluation.card.scores import GROUPS, count, manifest_said
-from agewise.evaluation.gate.gate import GateGap, Rule
 from agewise.evaluation.gate.nist_cells import CELLS
-from agewise.evaluation.gate.report import shown, titles
+from agewise.evaluation.gate.rule import Rule
+from agewise.evaluation.gate.tables import shown, titles
+from agewise.evaluation.gate.values import GateGap
 from agewise.evaluation.groups import FEWEST_FACES
 from agewise.evaluation.rates import Rate
 from agewise.evaluation.report.values import as_shown, counted

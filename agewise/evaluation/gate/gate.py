@@ -7,8 +7,7 @@ known is on one side of an age if its whole group is; one whose group holds face
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,18 +15,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agewise.ages import AGES, AgeDistribution, Decision
+from agewise.ages import AGES
 from agewise.data.manifest import ManifestError, metadata, read_manifest
 from agewise.evaluation.evaluate import kinds_of, names_of
-from agewise.evaluation.gate.faces import Faces, read_faces, sides, why_dropped
-from agewise.evaluation.gate.nist_cells import Cells, nist_error
+from agewise.evaluation.gate.faces import Faces, read_faces, why_dropped
+from agewise.evaluation.gate.nist_cells import nist_error
+from agewise.evaluation.gate.rule import FAIL, NEAR, PASS, REFER, Rule, alpha_within, verdicts
+from agewise.evaluation.gate.values import GateGap, GateReport, GateScore, Outcome, Point
 from agewise.evaluation.groups import UNKNOWN, group_names
 from agewise.evaluation.predictions import PREDICTED
 from agewise.evaluation.rates import Flags, Rate, difference, large, rate
-from agewise.metrics import Floats
-
-NEAR = 4
-"""Years below the legal age whose faces are also scored alone, as the hardest minors: 14 to 17 of 18."""
 
 CURVE = 15
 """Years above the legal age up to which the curve of challenge ages goes."""
@@ -38,121 +35,8 @@ BUDGETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8)
 CHILD, TEEN, OLDER = (8, 13), (13, 17), (17, 23)
 """Child online safety: the ages (first, and the one at which it is over) of those to let in, and of those around."""
 
-PASS, REFER, FAIL = "pass", "refer", "fail"
-
 WORST: dict[str, bool] = {"fpr_near": True, "fpr": True, "tpr": False, "bound_fpr_near": True, "bound_refer": True}
 """The rates by which groups are compared, and whether the highest is the worst."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How a gate decides, in years. Raises ValueError on a rule that cannot be.
-
-    threshold: the legal age. buffer: the challenge age: a face passes if its estimate, by `decision`, is at least that.
-    alpha: a face passes the bound if P(age < threshold) is at most alpha, that is if the one-sided lower bound of its
-    age, at 1 - alpha, is at least the threshold; it fails if P(age >= threshold) is at most alpha; else it is referred
-    to another check. budget: the share of the adults that may be referred.
-    """
-
-    threshold: int = 18
-    buffer: int = 25
-    alpha: float = 0.05
-    budget: float = 0.2
-    decision: Decision = "mean"
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.threshold <= 99:
-            raise ValueError(f"the threshold is {self.threshold}; 1..99 years is allowed")
-        if not self.threshold <= self.buffer <= AGES[-1]:
-            allowed = f"{self.threshold} (the threshold)..{AGES[-1]:g} years is allowed"
-            raise ValueError(f"the buffer is {self.buffer}; it is the age that an estimate has to reach: {allowed}")
-        if not 0 < self.alpha <= 0.5:
-            raise ValueError(f"alpha is {self.alpha:g}; above 0 and up to 0.5 is allowed")
-        if not 0 <= self.budget < 1:
-            raise ValueError(f"the budget is {self.budget:g}; a share from 0 to below 1 of the adults is allowed")
-        if self.decision not in ("mean", "median", "mode"):
-            raise ValueError(f"no decision rule {self.decision!r}; there are mean, median, mode")
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The rates `fpr`, `fpr_near` and `tpr` of a rule: of a challenge age, or of the bound at alpha (and `refer`)."""
-
-    at: float
-    rates: Mapping[str, Rate]
-    budget: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the bound at alpha does with the faces of an age: the share of each outcome."""
-
-    name: str
-    shares: Mapping[str, Rate]
-
-
-@dataclass(frozen=True, slots=True)
-class GateScore:
-    """The rates of a set of faces, by name as in `rates`, and NIST's mean absolute error."""
-
-    name: str
-    n: int
-    rates: Mapping[str, Rate]
-    nist: Cells
-
-
-@dataclass(frozen=True, slots=True)
-class GateGap:
-    """The groups with the best and the worst of a rate, each of FEWEST_FACES faces, and their difference.
-
-    The interval takes the two groups as given; as they were chosen for their rates, it is somewhat too narrow.
-    """
-
-    rate: str
-    best: str
-    worst: str
-    difference: float
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """What a gate would do with the faces of a manifest.
-
-    dropped: why faces have no score; straddling: how many of the scored have a group on both sides of the threshold.
-    kinds: how many ages are real, apparent or estimated, where the manifest says so; grouped: of how many only the
-    group is known. budget_alpha: the alpha that refers at most the rule's budget of these adults, None without adults.
-    """
-
-    model: str
-    manifest: str
-    sha256: str
-    predictions: str
-    rule: Rule
-    resampled: str
-    dropped: Mapping[str, int]
-    straddling: int
-    grouped: int
-    kinds: Mapping[str, int]
-    overall: GateScore
-    budget_alpha: float | None
-    curve: tuple[Point, ...]
-    budgets: tuple[Point, ...]
-    bands: tuple[Outcome, ...]
-    years: tuple[Outcome, ...]
-    groups: Mapping[str, tuple[GateScore, ...]]
-    gaps: Mapping[str, tuple[GateGap, ...]]
-    absent: tuple[str, ...]
-
-
-def decide(ages: AgeDistribution, threshold: int = 18, alpha: float = 0.05) -> list[str]:
-    """Of each face: pass, refer or fail, by the bound at alpha of a Rule.
-
-    >>> decide(AgeDistribution.gaussian([30.0, 22.0, 8.0], [4.0, 4.0, 2.0]))
-    ['pass', 'refer', 'fail']
-    """
-    rule = Rule(threshold, max(threshold, 25), alpha)
-    return verdicts(*sides(ages, rule.threshold), alpha).tolist()
 
 
 def gate(
@@ -227,26 +111,6 @@ def rates(faces: Faces, rule: Rule, alpha: float | None, resamples: int) -> dict
     for name, ages in {"teen_tpr": TEEN, "child_fpr": CHILD, "older_fpr": OLDER}.items():
         found[name] = rate(teen, faces.aged(*ages), faces.unit, resamples)
     return found
-
-
-def verdicts(young: Floats, old: Floats, alpha: float) -> NDArray[np.str_]:
-    """pass, refer or fail (N,) of the probabilities (N,) below the threshold and from it on; even odds never pass."""
-    passes = (young <= alpha) & (young < old)
-    return np.where(passes, PASS, np.where(np.minimum(young, old) <= alpha, FAIL, REFER))
-
-
-def alpha_within(budget: float, doubt: Floats) -> float | None:
-    """The least alpha that refers at most that share of these faces (N,); None for no face.
-
-    doubt: the smaller of the probabilities on the two sides of the threshold, 0..0.5.
-
-    >>> alpha_within(0.5, np.array([0.1, 0.4, 0.2, 0.3]))
-    0.2
-    """
-    if not len(doubt):
-        return None
-    allowed = int(np.floor(budget * len(doubt) + 1e-9))
-    return float(np.sort(doubt)[len(doubt) - 1 - allowed]) if allowed < len(doubt) else 0.0
 
 
 def challenge(faces: Faces, threshold: int, age: int, resamples: int) -> Point:

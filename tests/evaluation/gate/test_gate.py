@@ -14,7 +14,8 @@ from scipy.stats import binomtest
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, probs_column, write_manifest
-from agewise.evaluation.gate.gate import PASS, REFER, Rule, alpha_within, decide, gate, verdicts
+from agewise.evaluation.gate.gate import gate
+from agewise.evaluation.gate.rule import PASS, REFER, Rule, alpha_within, decide, verdicts
 from agewise.evaluation.rates import Rate, difference, exact_interval, rate
 from agewise.metrics import bootstrap
 

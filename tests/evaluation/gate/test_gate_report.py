@@ -18,9 +18,12 @@ from PIL import Image
 
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import probs_column, write_manifest
-from agewise.evaluation.gate.gate import GateReport, Rule, gate
-from agewise.evaluation.gate.report import facts, missing, near_name, tables, titles, to_html, to_json, to_markdown
+from agewise.evaluation.gate.gate import gate
+from agewise.evaluation.gate.report import to_html, to_json, to_markdown
 from agewise.evaluation.gate.report import write_gate as write_report
+from agewise.evaluation.gate.rule import Rule
+from agewise.evaluation.gate.tables import facts, missing, near_name, tables, titles
+from agewise.evaluation.gate.values import GateReport
 
 Make = Callable[..., GateReport]
 
