@@ -222,7 +222,7 @@ def _print(report: Report, corrupted: Robustness | None) -> None:
 def _print_corrupted(found: Robustness) -> None:
     """The clean score and the means under corruptions, on the same faces, and the worst kind."""
     from agewise.evaluation.groups import MAIN
-    from agewise.evaluation.robustness.cells import CLEAN
+    from agewise.evaluation.robustness.walk import CLEAN
 
     metric = MAIN[found.labels]
     means = {CLEAN: found.clean, **found.means}

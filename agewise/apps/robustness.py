@@ -30,7 +30,7 @@ def corrupt(
     seed: Seed = 0,
 ) -> None:
     """A copy of a manifest of crops with one corruption, as lossless PNG; all else is kept."""
-    from agewise.evaluation.robustness.cells import corrupt_manifest
+    from agewise.evaluation.robustness.corrupted import corrupt_manifest
 
     with progress("faces") as step:
         left = corrupt_manifest(manifest, out, kind, severity, profile=_profile(profile), seed=seed, progress=step)

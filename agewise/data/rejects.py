@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,3 +16,9 @@ def write_rejects(path: Path, rejects: Sequence[tuple[str, str]], what: str = "p
         writer = csv.writer(stream)
         writer.writerow([what, "reason"])
         writer.writerows(rejects)
+
+
+def most_for(rejects: Sequence[tuple[str, str]]) -> str:
+    """The reason of most rejects, for the end of a line; "" without any."""
+    most = Counter(reason for _, reason in rejects).most_common(1)
+    return f", most for: {most[0][0]}" if most else ""

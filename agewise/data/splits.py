@@ -21,15 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agewise.data.manifest import (
-    ManifestError,
-    described,
-    metadata,
-    open_manifest,
-)
-from agewise.data.persons import Keys, batches, keys_of, names_of, read_persons, rows_of
+from agewise.data.dealing import dealt, drawn, earlier_parts
+from agewise.data.manifest import ManifestError, described, metadata, open_manifest
+from agewise.data.persons import batches, keys_of, names_of, read_persons, rows_of
 from agewise.data.replacing import replacing
-from agewise.metrics import Floats
 
 KINDS: dict[str, str] = {
     "folds": "K folds named 0..K-1, each person and each face tested once",
@@ -45,7 +40,6 @@ SHARES: dict[str, float] = {"train": 0.8, "valid": 0.1, "test": 0.1}
 Progress = Callable[[int, int], None]
 
 _ROWS = 1000
-_DECADES = 11  # of age: 0..9, 10..19 ... 90 and above, and the unknown age
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +85,8 @@ def split(
     if kind == "leave-one-out":
         faces = _write(manifest, target, lambda names: names, {"kind": kind}, progress)
         return Split(faces, len(persons), len(keys) - named)
-    earlier = _earlier(keep, persons, list(wanted), seed) if keep else np.full(len(persons), -1)
-    part = _dealt(persons, of_row, ages, earlier, wanted) if even else _drawn(persons, earlier, wanted)
+    earlier = earlier_parts(keep, persons, list(wanted), seed) if keep else np.full(len(persons), -1)
+    part = dealt(persons, of_row, ages, earlier, wanted) if even else drawn(persons, earlier, wanted)
     for number, name in enumerate(wanted):
         if not (part == number).any():
             raise ManifestError(
@@ -141,7 +135,7 @@ def fold_of_rows(manifest: Path, folds: int, seed: int = 0) -> NDArray[np.intp]:
     keys, _, named = read_persons(manifest, seed)
     persons, of_row = np.unique(keys, return_inverse=True)
     _check_persons(manifest, len(persons), "folds", folds, named)
-    part = _drawn(persons, np.full(len(persons), -1), shares)
+    part = drawn(persons, np.full(len(persons), -1), shares)
     if len(np.unique(part)) < folds:
         raise ManifestError(f"{manifest}: {len(persons)} persons leave one of {folds} folds empty; take fewer")
     return part[of_row]
@@ -188,65 +182,6 @@ def _check_persons(manifest: Path, persons: int, kind: str, folds: int, named: i
         raise ManifestError(f"{manifest}: {folds} folds were asked for; it has only {persons} persons")
     if kind == "leave-one-out" and (persons < 2 or not named):
         raise ManifestError(f"{manifest}: leave-one-out needs a column subject with two persons at least")
-
-
-def _drawn(persons: Keys, earlier: NDArray[np.intp], shares: Mapping[str, float]) -> NDArray[np.intp]:
-    """The part (P,) of each person: its key, which the seed has scattered evenly, falls into the share of one."""
-    bounds = np.cumsum(list(shares.values()))[:-1]
-    return np.where(earlier >= 0, earlier, np.searchsorted(bounds, persons / 2.0**64, side="right"))
-
-
-def _dealt(
-    persons: Keys,
-    of_row: NDArray[np.intp],
-    ages: Floats,
-    earlier: NDArray[np.intp],
-    shares: Mapping[str, float],
-) -> NDArray[np.intp]:
-    """The part (P,) of each person: those with many faces first, then by age, each to where such faces are scarcest.
-
-    Scarcest is the least growth of the sum of load^2 / share over decades of age, all faces, and years from the mean
-    age in standard deviations; ties go by the key. Persons in order of age are dealt like cards, alike within a decade
-    too; those of two years are in order of their keys, so that another seed puts other persons together.
-    """
-    unknown = np.isnan(ages)
-    decade = np.where(unknown, _DECADES - 1, np.minimum(np.nan_to_num(ages), 99) // 10).astype(np.intp)
-    cells = np.bincount(of_row * _DECADES + decade, minlength=len(persons) * _DECADES).reshape(-1, _DECADES)
-    known = ages[~unknown] if not unknown.all() else np.zeros(1)
-    faces = cells.sum(axis=1)
-    mean = np.bincount(of_row, np.where(unknown, known.mean(), ages)) / faces
-    away = faces * (mean - known.mean()) / (known.std() or 1)
-    count = np.column_stack([cells, faces, away]).astype(np.float32)
-    share = np.array(list(shares.values()))
-    load = np.stack([count[earlier == number].sum(axis=0, dtype=np.float64) for number in range(len(share))])
-    part = earlier.copy()
-    order = [one for one in np.lexsort((persons, mean // 2, -faces)).tolist() if part[one] < 0]
-    for left, one in zip(range(len(order), 0, -1), order, strict=True):
-        growth = (load + count[one] / 2) @ count[one] / share
-        empty = load[:, _DECADES] == 0
-        if left <= np.count_nonzero(empty):  # the last ones see to it that no part is empty
-            growth[~empty] = np.inf
-        turn = int(persons[one] % len(share))
-        part[one] = (int(np.roll(growth, turn).argmin()) - turn) % len(share)
-        load[part[one]] += count[one]
-    return part
-
-
-def _earlier(keep: Path, persons: Keys, names: list[str], seed: int) -> NDArray[np.intp]:
-    """The part (P,) of each person in an earlier split, -1 for who is not in it."""
-    part_of: dict[int, str] = {}
-    done = 0
-    open_manifest(keep, need=["split"])
-    for table in rows_of(keep, ["split"]):
-        who, _ = names_of(table, keep, done)
-        for key, name, part in zip(keys_of(who, seed).tolist(), who, table["split"].to_pylist(), strict=True):
-            if part not in names:
-                raise ManifestError(f"{keep}: its parts have {part!r}; the new ones are {', '.join(names)}")
-            if part_of.setdefault(key, part) != part:
-                raise ManifestError(f"{keep}: {name} is in {part_of[key]} and in {part}; nobody may be in two parts")
-        done += len(table)
-    number = {name: place for place, name in enumerate(names)}
-    return np.array([number[part_of[key]] if key in part_of else -1 for key in persons.tolist()], dtype=np.intp)
 
 
 def _write(

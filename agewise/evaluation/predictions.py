@@ -25,7 +25,8 @@ from agewise.data.manifest import (
 )
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.evaluation.groups import Labels
-from agewise.teachers.annotation.cluster import check_address, work_on_ray
+from agewise.teachers.annotation.cluster import work_on_ray
+from agewise.teachers.annotation.connecting import check_address
 from agewise.teachers.annotation.plan import Plan, Run, pieces, runs_of, shares_of
 
 PREDICTED: dict[str, pa.DataType] = {

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from agewise.ages import Age
 from agewise.apps import cli
-from agewise.apps.predict import COLUMNS, Row, as_cells, as_line, as_text
+from agewise.apps.predict_forms import COLUMNS, Row, as_cells, as_line, as_text
 from agewise.deployment import draw as draw_module
 from agewise.deployment.estimate import Judged
 from agewise.faces.face import Face

@@ -28,7 +28,8 @@ from agewise.data.manifest import read_manifest
 from agewise.evaluation.predictions import predict_manifest, predict_manifest_on_ray
 from agewise.evaluation.robustness.cells import predict_cells
 from agewise.teachers.annotation import cluster as module
-from agewise.teachers.annotation.cluster import ClusterError, opened_as
+from agewise.teachers.annotation.cluster import opened_as
+from agewise.teachers.annotation.connecting import ClusterError
 
 pytest.importorskip("ray")
 

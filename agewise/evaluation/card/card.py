@@ -11,10 +11,10 @@ from typing import Any, get_args
 from agewise.ages import AGES, LEVEL
 from agewise.evaluation.card.about import About, Role
 from agewise.evaluation.card.costs import quantized_lines, speed_lines
-from agewise.evaluation.card.evidence import GateSaid, QuantizedSaid, ReportSaid, SpeedSaid
 from agewise.evaluation.card.gates import gate_lines
 from agewise.evaluation.card.onnx_file import CardError, ModelFile, Ranges
 from agewise.evaluation.card.prose import bullets, paragraphs, table
+from agewise.evaluation.card.records import GateSaid, QuantizedSaid, ReportSaid, SpeedSaid
 from agewise.evaluation.card.scores import count, report_lines, weak
 from agewise.model.calibration.calibration import Calibration, from_metadata
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agewise.evaluation.card.evidence import QuantizedSaid, SpeedSaid, SpreadSaid
 from agewise.evaluation.card.onnx_file import ModelFile
 from agewise.evaluation.card.prose import paragraphs, table
+from agewise.evaluation.card.records import QuantizedSaid, SpeedSaid, SpreadSaid
 from agewise.evaluation.card.scores import count
 from agewise.evaluation.report.values import METRICS
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from agewise.evaluation.card.evidence import GateSaid
 from agewise.evaluation.card.onnx_file import ModelFile
 from agewise.evaluation.card.prose import paragraphs, table
+from agewise.evaluation.card.records import GateSaid
 from agewise.evaluation.card.scores import GROUPS, count, manifest_said
 from agewise.evaluation.gate.nist_cells import CELLS
 from agewise.evaluation.gate.rule import Rule

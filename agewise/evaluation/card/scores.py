@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from agewise.ages import LEVEL
-from agewise.evaluation.card.evidence import ReportSaid, RobustnessSaid
 from agewise.evaluation.card.onnx_file import ModelFile
 from agewise.evaluation.card.prose import bullets, paragraphs, table
+from agewise.evaluation.card.records import ReportSaid, RobustnessSaid
 from agewise.evaluation.groups import FEWEST_FACES, Estimate, Labels
 from agewise.evaluation.report.values import AGE, METRICS, as_shown, counted
 from agewise.evaluation.robustness import scores as corrupted

@@ -12,8 +12,8 @@ from agewise.evaluation.page import png
 from agewise.evaluation.paper.grid import published_text
 from agewise.evaluation.paper.measuring import CORRUPTED, Measured
 from agewise.evaluation.published import Cell, Published, Row
-from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.scores import ALL
+from agewise.evaluation.robustness.walk import CLEAN
 from agewise.evaluation.stats import GROUPS, by_group
 from agewise.evaluation.stats_figure import COLOURS
 

@@ -13,8 +13,9 @@ from agewise.evaluation.protocols.run import PLAIN, How, run
 from agewise.evaluation.protocols.settings import read_protocol
 from agewise.evaluation.protocols.sources import Source, cells_of, said_of
 from agewise.evaluation.published import read_published
-from agewise.evaluation.robustness.cells import CLEAN, STEP
+from agewise.evaluation.robustness.cells import STEP
 from agewise.evaluation.robustness.scores import ALL, Robustness, robustness
+from agewise.evaluation.robustness.walk import CLEAN
 from agewise.evaluation.stats import Stats, stats
 
 OTHER = "cross-dataset"

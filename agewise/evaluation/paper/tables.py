@@ -9,8 +9,8 @@ from agewise.evaluation.groups import Estimate
 from agewise.evaluation.paper.grid import NO_DATA, NO_MODEL, Entry, Grid
 from agewise.evaluation.paper.measuring import CORRUPTED, Corrupted, Measured
 from agewise.evaluation.published import UNKNOWN, Cell, DataSet, Published, Row
-from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.scores import ALL
+from agewise.evaluation.robustness.walk import CLEAN
 from agewise.evaluation.stats import GROUPS, by_group
 
 TRAINED = ("VMAGE", "IMDB-Wiki")

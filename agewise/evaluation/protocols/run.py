@@ -19,16 +19,10 @@ from agewise.evaluation.protocols.outcome import Outcome, Result, Tested
 from agewise.evaluation.protocols.parts import Rows, folds_of, parts_of, subset
 from agewise.evaluation.protocols.scoring import faces_of
 from agewise.evaluation.protocols.settings import Protocol
-from agewise.evaluation.protocols.sources import (
-    Model,
-    Source,
-    cells_of,
-    opened,
-    predictions_of,
-    read_predictions,
-)
-from agewise.evaluation.robustness.cells import CLEAN, predict_cells
+from agewise.evaluation.protocols.sources import Model, Source, cells_of, opened, predictions_of, read_predictions
+from agewise.evaluation.robustness.cells import predict_cells
 from agewise.evaluation.robustness.scores import ALL, robustness
+from agewise.evaluation.robustness.walk import CLEAN
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ import pyarrow as pa
 from agewise.ages import Predictor
 from agewise.data.manifest import ManifestError, check_frame, fingerprint, metadata, read_manifest
 from agewise.evaluation.predictions import PREDICTED
-from agewise.evaluation.robustness.cells import CLEAN, STEP, cell_path
+from agewise.evaluation.robustness.cells import STEP
+from agewise.evaluation.robustness.walk import CLEAN, cell_path
 
 
 class Opened(Shape):

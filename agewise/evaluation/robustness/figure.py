@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from agewise.evaluation.corruptions import CATEGORIES, SEVERITIES
 from agewise.evaluation.page import Picture, png
-from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.scores import METRICS, SHARES, Robustness
+from agewise.evaluation.robustness.walk import CLEAN
 
 
 def heat_map(found: Robustness) -> Figure:

@@ -12,9 +12,9 @@ from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, SEVERITIES
 from agewise.evaluation.groups import CONFIDENCE, Estimate, Score
 from agewise.evaluation.page import Table, markdown, png
 from agewise.evaluation.published import UNKNOWN, read_published
-from agewise.evaluation.robustness.cells import CLEAN
 from agewise.evaluation.robustness.figure import heat_map
 from agewise.evaluation.robustness.scores import ALL, METRICS, SHARES, Robustness
+from agewise.evaluation.robustness.walk import CLEAN
 
 NETWORKS = ("teacher", "senet-vmage", "vgg-vmage", "densenet-vmage", "mn3-large-vmage", "mn3-small-vmage")
 """Whose mean absolute errors on LFW+C stand beside ours, as far as Greco et al. (2021) publish them."""

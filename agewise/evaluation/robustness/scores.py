@@ -15,7 +15,8 @@ from agewise.data.manifest import ManifestError, metadata, numbers, read_manifes
 from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, EXTRAS, SEVERITIES
 from agewise.evaluation.corruptions.profiles import Profile
 from agewise.evaluation.groups import MAIN, UNKNOWN, Faces, Labels, Score, score, score_by
-from agewise.evaluation.robustness.cells import CLEAN, PREDICTED, cell_path, known_ages, made_so
+from agewise.evaluation.robustness.cells import known_ages
+from agewise.evaluation.robustness.walk import CLEAN, PREDICTED, cell_path, made_so
 from agewise.metrics import Floats, covered, errors, excesses, inside_group
 
 ALL = "all 13"

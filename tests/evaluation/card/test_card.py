@@ -22,9 +22,10 @@ from agewise.deployment.runtime import OnnxModel
 from agewise.evaluation.card import evidence
 from agewise.evaluation.card.about import About, read_about
 from agewise.evaluation.card.card import Evidence, card
-from agewise.evaluation.card.evidence import RobustnessSaid, read_quantized, read_report, read_speed
+from agewise.evaluation.card.evidence import read_quantized, read_report, read_speed
 from agewise.evaluation.card.onnx_file import CardError, ModelFile, parameters, read_model_file
 from agewise.evaluation.card.prose import WIDTH, bullets, paragraphs, table
+from agewise.evaluation.card.records import RobustnessSaid
 from agewise.evaluation.card.scores import manifest_said, report_lines, weak
 from agewise.evaluation.groups import Estimate, Score
 from agewise.evaluation.robustness.report import to_json as robustness_json

@@ -29,10 +29,12 @@ from agewise.data.manifest import (
 from agewise.deployment.runtime import OnnxModel
 from agewise.evaluation.corruptions import CATEGORIES, CORRUPTIONS, cell_rng, corrupt
 from agewise.evaluation.predictions import predict_manifest
-from agewise.evaluation.robustness.cells import CLEAN, corrupt_manifest, predict_cells
+from agewise.evaluation.robustness.cells import predict_cells
+from agewise.evaluation.robustness.corrupted import corrupt_manifest
 from agewise.evaluation.robustness.figure import heat_map
 from agewise.evaluation.robustness.report import tables, to_json, to_markdown, write_robustness
 from agewise.evaluation.robustness.scores import ALL, robustness
+from agewise.evaluation.robustness.walk import CLEAN
 from agewise.faces.image import encode_jpeg, read_photo
 
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from agewise.ages import AgeDistribution
 from agewise.data.manifest import ManifestError, read_manifest, write_manifest
 from agewise.teachers.annotation.annotate import annotate_folder
-from agewise.teachers.annotation.cluster import ClusterError, annotate_on_ray
+from agewise.teachers.annotation.cluster import annotate_on_ray
+from agewise.teachers.annotation.connecting import ClusterError
 from agewise.teachers.annotation.plan import make_plan, runs_of, shares_of
 
 pytest.importorskip("ray")
@@ -174,7 +175,7 @@ def unused() -> Any:
 def test_an_address_that_does_not_answer_is_one_line_and_soon(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agewise.teachers.annotation.cluster.PATIENCE", 1.0)
+    monkeypatch.setattr("agewise.teachers.annotation.connecting.PATIENCE", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as other:  # it listens, but says nothing
         port = other.getsockname()[1]
         began = time.monotonic()
