@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from agewise.faces.detect import Detector
     from agewise.faces.face import Face
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Age",
