@@ -1,4 +1,4 @@
-"""Corrupted faces: a corrupted copy of a manifest, or only what a model predicts for each kind and severity."""
+"""What a model predicts under each kind and severity of corruption: a file a cell, no picture kept."""
 
 from __future__ import annotations
 

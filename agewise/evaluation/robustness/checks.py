@@ -16,6 +16,7 @@ from agewise.evaluation.corruptions.profiles import Profile
 def check_cells(
     kinds: Sequence[str], severities: Sequence[int], profile: Profile, limit: int | None, batch: int, workers: int
 ) -> None:
+    """Raises ValueError for a kind, severity or profile that there is not, or a number below 1."""
     probe = np.zeros((LEAST_SIDE, LEAST_SIDE, 3), np.uint8)
     for kind in kinds or [""]:
         for severity in severities or [0]:

@@ -92,6 +92,7 @@ def _cores() -> int:
 
 
 def line_of(error: BaseException) -> str:
+    """An error as one line, with the file where it has one."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
