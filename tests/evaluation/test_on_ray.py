@@ -28,6 +28,7 @@ from agewise.data.manifest import read_manifest
 from agewise.evaluation.predictions import predict_manifest, predict_manifest_on_ray
 from agewise.evaluation.robustness.cells import predict_cells
 from agewise.teachers.annotation import cluster as module
+from agewise.teachers.annotation import connecting
 from agewise.teachers.annotation.cluster import opened_as
 from agewise.teachers.annotation.connecting import ClusterError
 
@@ -245,7 +246,7 @@ def test_a_cluster_that_answers_and_lets_nobody_in_is_one_line(
     def refused(**_given: object) -> None:
         raise ConnectionError("Failed to connect")
 
-    monkeypatch.setattr(module, "_greeted", lambda _connection: None)
+    monkeypatch.setattr(connecting, "_greeted", lambda _connection: None)
     monkeypatch.setattr("ray.init", refused)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -266,7 +267,7 @@ def test_files_that_only_a_worker_sees_are_no_result(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker on a machine with a disk of its own says that all is done."""
-    monkeypatch.setattr(module, "_connected", lambda _address, _cores: nullcontext())
+    monkeypatch.setattr(module, "connected", lambda _address, _cores: nullcontext())
     monkeypatch.setattr(module, "_worked", lambda _worker, shares, _workers, _cores: iter([1] * len(shares)))
     with pytest.raises(ClusterError, match="--ray local: all is done, but 11 are not here"):
         predict_cells(unused, few, tmp_path / "out", address="local", workers=0, **WALK)
