@@ -24,11 +24,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from agewise.data.audit import audit
-from agewise.data.duplicates import BYTES, RADIUS, VIEWS, candidates, components
-from agewise.data.leak_checks import find_twins
+from agewise.data.audit.audit import audit
+from agewise.data.audit.duplicates import BYTES, RADIUS, VIEWS, candidates, components
+from agewise.data.audit.leak_checks import find_twins
+from agewise.data.audit.scan import read_pictures, read_rows
 from agewise.data.manifest import IMAGE, read_manifest, write_manifest
-from agewise.data.scan import read_pictures, read_rows
 from agewise.evaluation.audit_report import write_audit
 from agewise.faces.image import read_photo
 

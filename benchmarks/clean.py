@@ -231,8 +231,8 @@ def held_out(manifest: Path, least: int) -> Flags:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    from agewise.data.leak_checks import find_twins
-    from agewise.data.scan import read_pictures, read_rows
+    from agewise.data.audit.leak_checks import find_twins
+    from agewise.data.audit.scan import read_pictures, read_rows
 
     rows = read_rows([manifest], [])
     twins = find_twins(rows, read_pictures(rows))

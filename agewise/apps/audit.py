@@ -27,8 +27,8 @@ def audit(
     ] = None,
 ) -> None:
     """Leaks between splits, duplicates, labels in doubt: a page and its JSON. Exit code 1 if there is a leak."""
-    from agewise.data.audit import audit as run
-    from agewise.data.twins import SIMILARITY
+    from agewise.data.audit.audit import audit as run
+    from agewise.data.audit.twins import SIMILARITY
     from agewise.evaluation.audit_report import facts, write_audit
 
     page = out or manifests[0].with_suffix(".audit.html")

@@ -138,7 +138,7 @@ def _scored(
     how: _How,
 ) -> tuple[Report, Robustness | None, Path]:
     """The clean score, the one under corruptions if asked for, and the folder that holds the predictions."""
-    from agewise.data.audit import find_audit
+    from agewise.data.audit.audit import find_audit
     from agewise.evaluation.evaluate import evaluate as score
     from agewise.evaluation.robustness.scores import robustness_of
 

@@ -19,7 +19,7 @@ def pack(
     megabytes: Annotated[int, typer.Option(min=1, help="Size of a shard, at the most.")] = 1024,
 ) -> None:
     """A manifest to WebDataset tar shards: a picture and its JSON a face, and an index beside them."""
-    from agewise.data.packing import pack as run
+    from agewise.data.tars.packing import pack as run
 
     with progress("faces") as step:
         done = run(manifest, out, name, rows=rows, most=megabytes << 20, progress=step)
@@ -34,7 +34,7 @@ def unpack(
     kind: Annotated[str, typer.Option(help="What that age is: real, apparent, group or estimated.")] = "real",
 ) -> None:
     """WebDataset tar shards to a manifest: those of pack as they were, others where they have an age."""
-    from agewise.data.unpacking import unpack as run
+    from agewise.data.tars.unpacking import unpack as run
 
     with progress("tars") as step:
         done = run(tars, out, age=age, kind=kind, progress=step)

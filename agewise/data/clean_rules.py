@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from agewise.ages import OLDEST
-from agewise.data.label_checks import SMALLEST
+from agewise.data.audit.label_checks import SMALLEST
 from agewise.data.manifest import faults, numbers
 from agewise.data.settings import Settings
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from agewise.ages import AGES, AgeDistribution
-from agewise.data.augment import Augmentation, view
-from agewise.data.augment_paper import paper_view, region_of
+from agewise.data.augmentation.augment import Augmentation, view
+from agewise.data.augmentation.paper import paper_view, region_of
 from agewise.data.manifest import ManifestError, distributions, first_fault, numbers, open_manifest
 from agewise.data.shards import PART_ROWS
 from agewise.data.stored import open_pictures

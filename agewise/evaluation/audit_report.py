@@ -15,14 +15,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from agewise.data.audit import STEP, Audit
-from agewise.data.balance import AGE_EFFECT, FEWEST, IMBALANCE, SPLIT_EFFECT
-from agewise.data.duplicates import RADIUS
-from agewise.data.findings import MOST_LISTED
-from agewise.data.label_checks import CHANCE, HEAP, SMALLEST, WHIPPLE, heaps_of
-from agewise.data.leak_checks import HOW, Twins
+from agewise.data.audit.audit import STEP, Audit
+from agewise.data.audit.balance import AGE_EFFECT, FEWEST, IMBALANCE, SPLIT_EFFECT
+from agewise.data.audit.duplicates import RADIUS
+from agewise.data.audit.findings import MOST_LISTED
+from agewise.data.audit.label_checks import CHANCE, HEAP, SMALLEST, WHIPPLE, heaps_of
+from agewise.data.audit.leak_checks import HOW, Twins
+from agewise.data.audit.scan import Rows, images_of, picture
 from agewise.data.replacing import replacing
-from agewise.data.scan import Rows, images_of, picture
 from agewise.evaluation.page import ACCENT, COLOUR, html, png
 from agewise.faces.image import encode_jpeg
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from agewise.ages import AgeDistribution
+from agewise.data.audit.scan import picture
 from agewise.data.manifest import open_manifest
 from agewise.data.replacing import replacing
-from agewise.data.scan import picture
 from agewise.evaluation.page import Table, html, png
 from agewise.faces.image import encode_jpeg
 from agewise.teachers.cleaning.clean import Rules

@@ -58,7 +58,7 @@ def evaluate(
     """The scores of predicted ages: overall, by band of age and by each group column of the manifest.
 
     decision: which one age of each predicted distribution is scored.
-    audit: the JSON of an audit of the manifest (`agewise.data.audit.find_audit`), for the report to name.
+    audit: the JSON of an audit of the manifest (`agewise.data.audit.audit.find_audit`), for the report to name.
     protocol: its name and hash, for the report to say.
 
     Where a single face's exact age is known, exact ages are what is scored, and faces of which only the age group is

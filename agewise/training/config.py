@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from agewise.data.augment import Augmentation
+from agewise.data.augmentation.augment import Augmentation
 from agewise.data.choice import Choice, checked_options
 from agewise.data.settings import Settings, read_settings
 from agewise.data.targets import TargetSettings

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from agewise.ages import AgeDistribution
-from agewise.data.augment import Augmentation
+from agewise.data.augmentation.augment import Augmentation
 from agewise.data.dataset import Faces, labels
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError, write_manifest
 from agewise.data.stored import open_pictures, place_of

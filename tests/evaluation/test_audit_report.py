@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from agewise.data.audit import Audit, audit, find_audit
+from agewise.data.audit.audit import Audit, audit, find_audit
 from agewise.data.manifest import IMAGE, fingerprint, write_manifest
 from agewise.evaluation.audit_report import chosen, facts, figures, tables, thumbnails, to_html, to_json, write_audit
 from agewise.faces.image import encode_jpeg, read_photo

@@ -16,7 +16,7 @@ from PIL import Image
 
 from agewise import metrics
 from agewise.ages import AgeDistribution
-from agewise.data.audit import audit, find_audit
+from agewise.data.audit.audit import audit, find_audit
 from agewise.data.manifest import IMAGE, ManifestError, distributions, metadata, numbers, read_manifest, write_manifest
 from agewise.evaluation.audit_report import write_audit
 from agewise.evaluation.evaluate import evaluate

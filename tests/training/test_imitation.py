@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from agewise.data.augment import Augmentation
+from agewise.data.augmentation.augment import Augmentation
 from agewise.data.dataset import Faces
 from agewise.data.settings import SettingsError
 from agewise.faces.align import Window

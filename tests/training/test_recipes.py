@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from agewise.data.augment_paper import MARGIN
+from agewise.data.augmentation.paper import MARGIN
 from agewise.data.manifest import write_manifest
 from agewise.model.backbone import Backbone, BackboneSettings
 from agewise.model.students import STUDENTS

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from agewise.data.audit.scan import images_of, picture, read_rows
 from agewise.data.manifest import ManifestError, fingerprint
-from agewise.data.scan import images_of, picture, read_rows
 from agewise.faces.image import encode_jpeg
 from agewise.metrics import Floats
 

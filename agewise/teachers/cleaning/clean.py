@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from agewise.data.audit.scan import picture
 from agewise.data.clean_rules import (
     Birthday,
     Dates,
@@ -36,7 +37,6 @@ from agewise.data.clean_rules import (
 from agewise.data.crops import parts
 from agewise.data.manifest import ManifestError, fingerprint, metadata, numbers, open_manifest
 from agewise.data.replacing import check_place
-from agewise.data.scan import picture
 from agewise.data.selecting import check_paths
 from agewise.data.settings import Settings, SettingsError, check
 from agewise.data.shards import PART_ROWS, Shards

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from agewise.data import duplicates
-from agewise.data.duplicates import (
+from agewise.data.audit import duplicates
+from agewise.data.audit.duplicates import (
     BYTES,
     NEAREST,
     RADIUS,

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.data.duplicates import candidates, components, equal_rows
-from agewise.data.findings import MOST_LISTED, Finding, Place, named
-from agewise.data.scan import Pictures, Rows
-from agewise.data.twins import SIMILARITY, Embed, local_contrast, similarities
+from agewise.data.audit.duplicates import candidates, components, equal_rows
+from agewise.data.audit.findings import MOST_LISTED, Finding, Place, named
+from agewise.data.audit.scan import Pictures, Rows
+from agewise.data.audit.twins import SIMILARITY, Embed, local_contrast, similarities
 
 How = Literal["file", "pixels", "near"]
 HOW: dict[How, str] = {"file": "the same file", "pixels": "the same pixels", "near": "near duplicates"}

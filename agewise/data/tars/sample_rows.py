@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from agewise.data.manifest import COLUMNS, IMAGE, ManifestError
-from agewise.data.samples import Sample
 from agewise.data.sources.columns import GUESSES, labels
 from agewise.data.sources.entry import Row
 from agewise.data.sources.labels import number
+from agewise.data.tars.samples import Sample
 from agewise.faces.image import EXTENSIONS
 
 _LABELS = ("age", "age_low", "age_high", "age_std", "age_kind", "subject", "split", "sex", "ethnicity")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agewise.data.augment_paper import (
+from agewise.data.augmentation.paper import (
     Bounded,
     Draws,
     Profile,

@@ -15,12 +15,12 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from agewise.data.audit import Audit, audit, find_audit
-from agewise.data.balance import cramers_v
-from agewise.data.findings import Finding
-from agewise.data.label_checks import binomial_tail, heaps_of, holes_of, missing_groups, whipple
+from agewise.data.audit.audit import Audit, audit, find_audit
+from agewise.data.audit.balance import cramers_v
+from agewise.data.audit.findings import Finding
+from agewise.data.audit.label_checks import binomial_tail, heaps_of, holes_of, missing_groups, whipple
+from agewise.data.audit.twins import local_contrast
 from agewise.data.manifest import IMAGE, ManifestError, fingerprint, read_manifest, write_manifest
-from agewise.data.twins import local_contrast
 from agewise.faces.image import encode_jpeg, read_photo
 
 Write = Callable[..., Path]

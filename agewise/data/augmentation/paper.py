@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.data.augment import bounded_normal
+from agewise.data.augmentation.augment import bounded_normal
 from agewise.faces.align import Window, warp
 
 Profile = Literal["paper", "released"]

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from agewise.data.manifest import ManifestError, faults
 from agewise.data.rejects import most_for, write_rejects
-from agewise.data.sample_rows import Foreign, Index, Own, read_index
-from agewise.data.samples import samples
 from agewise.data.shards import PART_ROWS, Shards
 from agewise.data.sources.entry import Row, Skipped
+from agewise.data.tars.sample_rows import Foreign, Index, Own, read_index
+from agewise.data.tars.samples import samples
 
 Progress = Callable[[int, int], None]
 

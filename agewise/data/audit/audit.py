@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agewise.data.balance import balance, cross_table
-from agewise.data.findings import Finding, Severity
-from agewise.data.label_checks import (
+from agewise.data.audit.balance import balance, cross_table
+from agewise.data.audit.findings import Finding, Severity
+from agewise.data.audit.label_checks import (
     Counts,
     age_counts,
     group_counts,
@@ -19,10 +19,10 @@ from agewise.data.label_checks import (
     missing_groups,
     poor_pictures,
 )
-from agewise.data.leak_checks import Twins, find_twins, leaks_of_pictures, leaks_of_subjects, repeats, shared
+from agewise.data.audit.leak_checks import Twins, find_twins, leaks_of_pictures, leaks_of_subjects, repeats, shared
+from agewise.data.audit.scan import Progress, Rows, read_pictures, read_rows
+from agewise.data.audit.twins import SIMILARITY, Embed, local_contrast
 from agewise.data.manifest import fingerprint
-from agewise.data.scan import Progress, Rows, read_pictures, read_rows
-from agewise.data.twins import SIMILARITY, Embed, local_contrast
 
 STEP = "audit"
 """What the JSON of an audit says first, as its `step`."""

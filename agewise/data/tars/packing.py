@@ -19,7 +19,7 @@ import pyarrow as pa
 from agewise.data.manifest import ManifestError, faults, metadata, open_manifest
 from agewise.data.rejects import most_for, write_rejects
 from agewise.data.replacing import replacing
-from agewise.data.sample_rows import Index, check_packable, files_of, is_picture
+from agewise.data.tars.sample_rows import Index, check_packable, files_of, is_picture
 
 Progress = Callable[[int, int], None]
 

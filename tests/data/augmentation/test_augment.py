@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agewise.data.augment import Augmentation, bounded_normal, view
+from agewise.data.augmentation.augment import Augmentation, bounded_normal, view
 from agewise.faces.align import Window, cut
 
 NONE = Augmentation(**dict.fromkeys(set(Augmentation.model_fields) - {"policy"}, 0))

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from agewise.ages import AgeDistribution
-from agewise.data import samples
 from agewise.data.manifest import IMAGE, ManifestError, metadata, probs_column, read_manifest, write_manifest
-from agewise.data.packing import pack
-from agewise.data.unpacking import unpack
+from agewise.data.tars import samples
+from agewise.data.tars.packing import pack
+from agewise.data.tars.unpacking import unpack
 from agewise.faces.image import encode_jpeg
 
 JPEG = encode_jpeg(np.full((8, 8, 3), 90, np.uint8))
@@ -165,7 +165,7 @@ def test_what_cannot_be_packed_leaves_nothing(manifest: Path, tmp_path: Path, mo
     def broken(*_arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("agewise.data.packing.write_rejects", broken)
+    monkeypatch.setattr("agewise.data.tars.packing.write_rejects", broken)
     with pytest.raises(KeyboardInterrupt):
         pack(manifest, tmp_path / "tars", rows=10)
     assert not list((tmp_path / "tars").glob("*"))
@@ -403,7 +403,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 
 def test_large_pictures_end_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peek: Callable[[], int]) -> None:
-    monkeypatch.setattr("agewise.data.unpacking._HELD", 3000)
+    monkeypatch.setattr("agewise.data.tars.unpacking._HELD", 3000)
     files = {f"{n}.{suffix}": data for n in range(9) for suffix, data in [("jpg", JPEG + bytes(990)), ("txt", b"30")]}
     assert unpack([tar(tmp_path / "x.tar", dict(files))], tmp_path / "m.parquet").rows == 9
     assert 3 <= peek() <= 5

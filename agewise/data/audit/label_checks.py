@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agewise.ages import OLDEST
-from agewise.data.findings import MOST_LISTED, Finding, named
-from agewise.data.scan import Pictures, Rows
+from agewise.data.audit.findings import MOST_LISTED, Finding, named
+from agewise.data.audit.scan import Pictures, Rows
 
 Counts = NDArray[np.int64]
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agewise.data.degrade import CHANCE, _coarsened, _compressed, _noisy, _refocused, _smeared, degraded
+from agewise.data.augmentation.degrade import CHANCE, _coarsened, _compressed, _noisy, _refocused, _smeared, degraded
 
 Picture = NDArray[np.uint8]
 STEPS = (_refocused, _coarsened, _noisy, _compressed)

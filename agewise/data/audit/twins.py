@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.data.duplicates import VIEWS, Candidates
-from agewise.data.scan import Rows, images_of, picture
+from agewise.data.audit.duplicates import VIEWS, Candidates
+from agewise.data.audit.scan import Rows, images_of, picture
 from agewise.faces.align import warp
 
 Embed = Callable[[NDArray[np.uint8]], NDArray[np.float32]]

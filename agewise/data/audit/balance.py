@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from agewise.data.findings import Finding, named
-from agewise.data.scan import Column, Rows
+from agewise.data.audit.findings import Finding, named
+from agewise.data.audit.scan import Column, Rows
 
 Counts = NDArray[np.int64]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from agewise.data.duplicates import BYTES, VIEWS, digest, hash_views, pixel_digest, thumbnail
-from agewise.data.findings import Place
+from agewise.data.audit.duplicates import BYTES, VIEWS, digest, hash_views, pixel_digest, thumbnail
+from agewise.data.audit.findings import Place
 from agewise.data.manifest import COLUMNS, ManifestError, faults, numbers, open_manifest
 from agewise.faces.image import PhotoError, read_photo
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from agewise.data.degrade import degraded
+from agewise.data.augmentation.degrade import degraded
 from agewise.data.settings import Settings
 from agewise.faces.align import Window, warp
 
